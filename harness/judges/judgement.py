@@ -1,0 +1,39 @@
+"""A judgement: which of two responses to one prompt is better, and who says so."""
+
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One row of ``judgements/TRIAL.jsonl``.
+
+    Attributes:
+        key: the prompt's key: the first 16 hex digits of the SHA-256 of its text.
+        preference: 1 (the baseline's response is better) to 2 (the model's is); None where the judge gave no answer.
+        judge: who judged it.
+        baseline: whose response the model's was compared with: a trial's id or a generator's name.
+        len_1: characters of the baseline's response.
+        len_2: characters of the model's response.
+        reason: why there is no preference; None where there is one.
+    """
+
+    key: str
+    preference: float | None
+    judge: str
+    baseline: str
+    len_1: int
+    len_2: int
+    reason: str | None = None
+
+    def __post_init__(self):
+        if (self.preference is None) == (self.reason is None):
+            raise ValueError(f"judgement {self.key}: a preference or a reason for its absence, and not both")
+        if self.preference is not None and not 1 <= self.preference <= 2:
+            raise ValueError(f"judgement {self.key}: a preference lies between 1 and 2, not at {self.preference}")
+
+    def row(self) -> dict:
+        """The row as it is stored: without ``reason`` where there is a preference."""
+        row = asdict(self)
+        if self.reason is None:
+            del row["reason"]
+        return row
