@@ -1,0 +1,127 @@
+"""A model and its segmented cache, moving along with the slots of the decoder."""
+
+import torch
+
+from guiders.cache import Pass, SegmentCache
+from guiders.lm import LM
+
+LOGITS_BUDGET = 1 << 28  # values that one pass may put out: wider vocabularies are consumed a few columns at a time
+
+
+class Lane:
+    """One model's state for P slots of S survivors with K successors each.
+
+    Rows are always the full rectangle: rows that have ended are computed and never read, which keeps every shape static.
+
+    Args:
+        lm: the model. slots, survivors, successors: P, S, K. columns: tokens that a chunk may have.
+
+    Attributes:
+        next_logits: ``[P, S, V]`` logits after each survivor's last token.
+    """
+
+    def __init__(self, lm: LM, slots: int, survivors: int, successors: int, columns: int):
+        self.lm = lm
+        self.model = lm.model
+        self.device = lm.device
+        self.cache = SegmentCache(slots, survivors, successors, columns)
+        self.prompt_lengths = torch.ones(slots, dtype=torch.long, device=self.device)
+        self.starts = torch.zeros(slots, survivors, dtype=torch.long, device=self.device)
+        self.longest = 0  # host-side bound of `starts`, so that no length is ever read back from the device
+        self.next_logits: torch.Tensor | None = None
+        self.offset = 0
+
+    def prefill(self, slots: torch.Tensor, prompts: list[list[int]]) -> torch.Tensor:
+        """Read new prompts, each once. slots: ``[n]``. Returns the logits after each: ``[n, V]``."""
+        lengths = torch.tensor([len(p) for p in prompts])
+        tokens = torch.zeros(len(prompts), int(lengths.max()), dtype=torch.long)
+        for row, prompt in enumerate(prompts):
+            tokens[row, : len(prompt)] = torch.tensor(prompt)
+        last, which = torch.unique(lengths - 1, return_inverse=True)
+        slots = slots.to(self.device)
+        positions = torch.arange(tokens.shape[1], device=self.device).expand(len(prompts), -1)
+        logits = self._forward(tokens.to(self.device), Pass("prefill", positions, slots=slots), last.to(self.device))
+        logits = logits[torch.arange(len(prompts), device=self.device), which.to(self.device)]
+        self.prompt_lengths[slots] = lengths.to(self.device)
+        self.starts[slots] = 0
+        if self.next_logits is None:
+            self.next_logits = logits.new_zeros(*self.cache.shape[:2], logits.shape[-1])
+        self.next_logits[slots] = logits[:, None]
+        self.offset = 0
+        return logits
+
+    def advance(self, tokens: torch.Tensor) -> None:
+        """Give every survivor its pending token ``[P, S]``, once for all its successors; sets `next_logits`."""
+        self.starts = self.starts + 1
+        self.longest += 1
+        lengths = self._survivor_lengths()
+        positions = (lengths + self.starts - 1).reshape(-1, 1)
+        now = Pass(
+            "history", positions, starts=self.starts.reshape(-1), prompt_lengths=lengths.reshape(-1), history=self.longest
+        )
+        logits = self._forward(tokens.to(self.device).reshape(-1, 1), now)
+        self.next_logits = logits.view(*tokens.shape, -1)
+
+    def step(self, tokens: torch.Tensor) -> torch.Tensor:
+        """One token for every row: ``[P, S, K]`` -> logits ``[P, S, K, V]``."""
+        return self.consume(tokens[..., None])[..., 0, :]
+
+    def consume(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Several tokens for every row: ``[P, S, K, n]`` -> logits ``[P, S, K, n, V]``."""
+        rows, n = tokens[..., 0].numel(), tokens.shape[-1]
+        successors = self.cache.shape[2]
+        lengths = self._survivor_lengths().repeat_interleave(successors, 1).reshape(-1)
+        starts = self.starts.repeat_interleave(successors, 1).reshape(-1)
+        now = Pass(
+            "chunk",
+            (lengths + starts)[:, None] + self.offset + torch.arange(n, device=self.device),
+            offset=self.offset,
+            starts=starts,
+            prompt_lengths=lengths,
+            history=self.longest,
+        )
+        logits = self._forward(tokens.to(self.device).reshape(rows, n), now)
+        self.offset += n
+        return logits.view(*tokens.shape, -1)
+
+    def commit(self, parents, rows, counts, identity: bool) -> None:
+        """Make the chosen rows the survivors.
+
+        Args:
+            parents, rows: ``[P, S]`` where each new survivor came from (see `SegmentCache.commit`).
+            counts: ``[P, S]`` tokens of this chunk that the survivor keeps in the cache.
+        """
+        parents, rows, counts = (x.to(self.device) for x in (parents, rows, counts))
+        starts = self.starts.gather(1, parents)
+        self.longest += self.offset
+        self.cache.commit(parents, rows, self.offset, starts, self.longest + 1, identity)
+        self.starts = starts + counts.clamp(max=self.offset)
+        self.offset = 0
+
+    def keep(self, slots: torch.Tensor) -> None:
+        """Keep only these slots."""
+        slots = slots.to(self.device)
+        self.cache.keep(slots)
+        self.prompt_lengths, self.starts = self.prompt_lengths[slots], self.starts[slots]
+        if self.next_logits is not None:
+            self.next_logits = self.next_logits[slots]
+
+    def shrink(self, longest: int) -> None:
+        """Lower the host-side bound of the history's length, where long responses have left."""
+        self.longest = min(self.longest, longest)
+
+    def _survivor_lengths(self) -> torch.Tensor:
+        return self.prompt_lengths[:, None].expand(self.starts.shape)
+
+    def _forward(self, tokens, now: Pass, keep: torch.Tensor | int = 0) -> torch.Tensor:
+        # rows past their limit still compute: their positions must stay inside the model's table
+        positions = now.positions.clamp(max=self.lm.max_length - 1)
+        with self.cache.attending(self.model, now):
+            output = self.model(
+                input_ids=tokens,
+                position_ids=positions,
+                past_key_values=self.cache,
+                use_cache=True,
+                logits_to_keep=keep,
+            )
+        return output.logits

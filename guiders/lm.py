@@ -1,0 +1,178 @@
+"""A language model as a guider sees it: weights loaded when first needed, a tokenizer, a prompt template."""
+
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+from guiders.errors import GuiderError
+
+
+class LM:
+    """A causal language model, or a value model on a causal backbone, with its tokenizer and its prompt template.
+
+    `LM.load` reads the configuration and the tokenizer only; the weights are read when first needed, so that
+    vocabularies are compared before gigabytes are.
+
+    Args:
+        model: a transformers causal LM or a ``guiders.value.model.ValueModel`` (or a function that gives one).
+        tokenizer: its tokenizer.
+        template: how a prompt becomes the model's input. None: a text is taken as it is, messages go through the tokenizer's chat
+            template. "chat": a text is a single user message. A string with ``{prompt}``: the text goes there. A Jinja
+            chat template (with ``{%`` or ``{{``): used in place of the tokenizer's.
+        name: what messages call it.
+    """
+
+    def __init__(self, model, tokenizer, template: str | None = None, name: str = "model"):
+        self._model = model
+        self.tokenizer = tokenizer
+        self.template = template
+        self.name = name
+
+    @classmethod
+    def load(
+        cls,
+        path: str,
+        *,
+        head: str = "lm",
+        revision: str | None = None,
+        dtype: str = "float32",
+        device: str = "cpu",
+        device_map: str | dict | None = None,
+        template: str | None = None,
+        trust_remote_code: bool = False,
+        quantization_config=None,
+    ) -> "LM":
+        """Load from a folder or a hub name; safetensors only.
+
+        Args:
+            head: "lm" for a causal LM, "value" for a value model.
+            device_map: passed to transformers ("auto" spreads a model over several GPUs); else all of it goes to `device`.
+
+        Raises:
+            GuiderError: no such model, no tokenizer, unknown dtype.
+        """
+        if head not in ("lm", "value"):
+            raise GuiderError(f"head={head!r}: 'lm' or 'value'")
+        torch_dtype = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+        if not isinstance(torch_dtype, torch.dtype):
+            raise GuiderError(f"dtype={dtype!r} is not a torch dtype; use float32, bfloat16, float16 or float64")
+        options = {"revision": revision, "trust_remote_code": trust_remote_code}
+        path = str(path)
+        if not Path(path).is_dir() and (path.startswith((".", "/", "~")) or path.count("/") > 1):
+            raise GuiderError(f"model {path}: no such folder; give a folder with config.json or a hub name")
+        try:
+            AutoConfig.from_pretrained(path, **options)
+            tokenizer = AutoTokenizer.from_pretrained(path, **options)
+        except (OSError, ValueError, KeyError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise GuiderError(
+                f"model {path}: can't be loaded ({reason}); give a folder with config.json or a hub name"
+            ) from error
+
+        def weights():
+            if head == "value":
+                from guiders.value.model import ValueModel
+
+                model = ValueModel.load(
+                    path, revision=revision, dtype=torch_dtype, device=device, trust_remote_code=trust_remote_code
+                )
+                return model.eval()
+            try:
+                model = AutoModelForCausalLM.from_pretrained(
+                    path,
+                    dtype=torch_dtype,
+                    use_safetensors=True,
+                    device_map=device_map,
+                    quantization_config=quantization_config,
+                    **options,
+                )
+            except OSError as error:
+                reason = str(error).strip().splitlines()[0]
+                raise GuiderError(
+                    f"model {path}: no safetensors weights ({reason}); convert it with save_pretrained"
+                ) from error
+            return (model if device_map or quantization_config else model.to(device)).eval()
+
+        return cls(weights, tokenizer, template=template, name=path)
+
+    @cached_property
+    def model(self) -> torch.nn.Module:
+        """The weights, loaded on first use."""
+        if isinstance(self._model, torch.nn.Module):
+            return self._model.eval()
+        return self._model()
+
+    @property
+    def config(self):
+        return self.model.config.get_text_config()
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    @cached_property
+    def max_length(self) -> int:
+        """Tokens that prompt and response may have together."""
+        for name in ("n_positions", "max_position_embeddings", "n_ctx"):
+            if getattr(self.config, name, None):
+                return int(getattr(self.config, name))
+        return 1 << 20
+
+    @cached_property
+    def eos_ids(self) -> tuple[int, ...]:
+        """The ids that end a response: the tokenizer's and the generation configuration's."""
+        generation: GenerationConfig | None = getattr(self.model, "generation_config", None)
+        ids = getattr(generation, "eos_token_id", None)
+        ids = ids if isinstance(ids, (list, tuple)) else [ids]
+        return tuple(sorted({i for i in (*ids, self.tokenizer.eos_token_id) if i is not None}))
+
+    def encode_prompt(self, prompt) -> list[int]:
+        """Token ids of a prompt under this model's template. An empty text becomes the start token.
+
+        Args:
+            prompt: a text, a list of messages ``{"role", "content"}``, or token ids (taken as they are).
+
+        Raises:
+            GuiderError: messages without a chat template; a prompt with no token.
+        """
+        if isinstance(prompt, str):
+            if self.template == "chat" or _is_jinja(self.template):
+                return self._chat([{"role": "user", "content": prompt}])
+            text = prompt if self.template is None else self.template.replace("{prompt}", prompt)
+            ids = self.tokenizer(text)["input_ids"]
+        elif len(prompt) and isinstance(prompt[0], dict):
+            return self._chat(list(prompt))
+        else:
+            ids = [int(i) for i in prompt]
+        if not ids:
+            start = self.tokenizer.bos_token_id
+            start = self.tokenizer.eos_token_id if start is None else start
+            if start is None:
+                raise GuiderError(f"{self.name}: an empty prompt, and the tokenizer has no start token; give a prompt")
+            ids = [start]
+        return ids
+
+    def _chat(self, messages: list[dict]) -> list[int]:
+        if self.template and "{prompt}" in self.template and not _is_jinja(self.template):
+            if len(messages) != 1:
+                raise GuiderError(
+                    f"{self.name}: the template {self.template!r} takes one message, not {len(messages)}; use a chat template"
+                )
+            return self.encode_prompt(messages[0]["content"])
+        template = self.template if _is_jinja(self.template) else None
+        if template is None and not getattr(self.tokenizer, "chat_template", None):
+            raise GuiderError(f"{self.name} has no chat template; set model template to a string with {{prompt}}")
+        text = self.tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True, chat_template=template
+        )
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def decode(self, tokens: list[int]) -> str:
+        """The text of response tokens, special tokens left out."""
+        return self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+
+def _is_jinja(template: str | None) -> bool:
+    return bool(template) and ("{%" in template or "{{" in template)

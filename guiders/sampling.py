@@ -1,0 +1,131 @@
+"""Drawing the next token: temperature, cuts, and random numbers that belong to the row."""
+
+import hashlib
+import math
+from dataclasses import dataclass
+
+import torch
+
+from guiders.errors import GuiderError
+
+_MASK = 0xFFFFFFFF
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are drawn from the guided distribution.
+
+    Args:
+        temperature: divides the guided logits; 0 takes the most likely token.
+        top_k: keep the k most likely tokens (0: all). top_p: keep the smallest set with at least this mass (1: all).
+        max_new_tokens: tokens of a response at most (fewer where the model's context ends first).
+        seed: of the random numbers.
+        stop: strings that end a response; the response is cut before them.
+
+    Raises:
+        GuiderError: a value out of range.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    max_new_tokens: int = 128
+    seed: int = 0
+    stop: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        object.__setattr__(
+            self, "stop", tuple(s for s in ([self.stop] if isinstance(self.stop, str) else self.stop) if s)
+        )
+        checks = {
+            "temperature": (math.isfinite(self.temperature) and self.temperature >= 0, "0 or more"),
+            "top_k": (self.top_k >= 0, "0 or more"),
+            "top_p": (0 < self.top_p <= 1, "above 0 and at most 1"),
+            "max_new_tokens": (self.max_new_tokens >= 1, "1 or more"),
+        }
+        for name, (fine, must) in checks.items():
+            if not fine:
+                raise GuiderError(f"{name}={getattr(self, name)} is out of range; it must be {must}")
+
+
+def prompt_key(tokens: list[int]) -> int:
+    """64 bits that identify a prompt by its tokens, so that its random numbers don't depend on its place in a batch."""
+    return int.from_bytes(hashlib.sha256(",".join(map(str, tokens)).encode()).digest()[:8], "little")
+
+
+def philox(counter: list[torch.Tensor], key: tuple[int, int]) -> list[torch.Tensor]:
+    """Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"), on int64 tensors that hold 32-bit words.
+
+    Args:
+        counter: four broadcastable tensors of 32-bit words. key: two 32-bit words.
+
+    Returns:
+        four tensors of 32-bit words.
+    """
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
+    for _ in range(10):
+        # a 32x32-bit product wraps around in int64, but its bits are right: mask after the shift
+        a, b = c0 * 0xD2511F53, c2 * 0xCD9E8D57
+        c0, c1, c2, c3 = ((b >> 32) & _MASK) ^ c1 ^ k0, b & _MASK, ((a >> 32) & _MASK) ^ c3 ^ k1, a & _MASK
+        k0, k1 = (k0 + 0x9E3779B9) & _MASK, (k1 + 0xBB67AE85) & _MASK
+    return [c0, c1, c2, c3]
+
+
+def uniforms(seed: int, prompts: torch.Tensor, hypotheses: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+    """Numbers in (0, 1), one for each (seed, prompt, hypothesis, step): a counter-based stream.
+
+    Args:
+        prompts: int64 prompt keys; hypotheses, steps: int64; all broadcast together.
+
+    Returns:
+        float64 of the broadcast shape, never exactly 0 or 1.
+    """
+    seed &= (1 << 64) - 1
+    counter = [steps & _MASK, hypotheses & _MASK, prompts & _MASK, (prompts >> 32) & _MASK]
+    a, b, _, _ = philox(counter, (seed & _MASK, seed >> 32))
+    return ((a >> 6).to(torch.float64) * (1 << 26) + (b >> 6).to(torch.float64) + 0.5) / (1 << 52)
+
+
+def distribution(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
+    """Probabilities ``[..., V]`` that a token is drawn with, from guided logits ``[..., V]``.
+
+    Top-k first, then top-p on what is left (the order of transformers' logits warpers). Temperature 0 puts all mass on the most
+    likely token (the lowest id of equals).
+    """
+    if sampling.temperature == 0:
+        return torch.zeros_like(logits).scatter_(-1, logits.argmax(-1, keepdim=True), 1.0)
+    logits = logits / sampling.temperature
+    if 0 < sampling.top_k < logits.shape[-1]:
+        least = logits.topk(sampling.top_k).values[..., -1:]
+        logits = logits.masked_fill(logits < least, -torch.inf)
+    probabilities = logits.softmax(-1)
+    if sampling.top_p < 1:
+        ordered, index = probabilities.sort(-1, descending=True, stable=True)
+        beyond = ordered.cumsum(-1) - ordered >= sampling.top_p
+        probabilities = torch.zeros_like(probabilities).scatter_(-1, index, ordered.masked_fill(beyond, 0.0))
+        probabilities = probabilities / probabilities.sum(-1, keepdim=True)
+    return probabilities
+
+
+def draw(probabilities: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+    """Tokens by inverting the distribution function: ``[..., V]`` and numbers ``[..., m]`` -> ids ``[..., m]``.
+
+    One number a token, and one distribution for all m draws from it. A token of probability 0 is never drawn.
+    """
+    cumulated = probabilities.cumsum(-1, dtype=torch.float64)
+    wanted = numbers.to(cumulated.device) * cumulated[..., -1:]
+    tokens = torch.searchsorted(cumulated, wanted.contiguous(), right=True)
+    # rounding can push a number past the last token that has mass
+    last = (cumulated < cumulated[..., -1:]).sum(-1, keepdim=True)
+    return torch.minimum(tokens, last)
+
+
+def divergence(probabilities: torch.Tensor, base_logits: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Exact KL(drawn from ‖ base) in nats, ``[...]``: the base at the same temperature, without cuts.
+
+    At temperature 0 the drawn distribution is a point, and the base is taken at temperature 1.
+    """
+    base = (base_logits / (temperature or 1.0)).log_softmax(-1)
+    terms = torch.where(probabilities > 0, probabilities * (probabilities.clamp_min(1e-45).log() - base), 0.0)
+    return terms.sum(-1)

@@ -1,0 +1,68 @@
+"""Log-probabilities of given continuations under the token-guided distribution."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from guiders.errors import GuiderError
+from guiders.full_logits import full_logits
+from guiders.guider import Guider
+
+
+@dataclass(frozen=True)
+class TokenLogProbs:
+    """Attributes: log_probs: of every continuation token, in nats; is_greedy: is each the most likely one?"""
+
+    log_probs: tuple[float, ...]
+    is_greedy: bool
+
+    @property
+    def total(self) -> float:
+        return sum(self.log_probs)
+
+
+@torch.inference_mode()
+def token_log_probs(guider: Guider, pairs: Sequence[tuple[object, Sequence[int]]]) -> list[TokenLogProbs]:
+    """Score continuations under ``log_softmax(logits_π + Σ_i w_i (log π_i⁺ − log π_i⁻))``, without temperature or cuts.
+
+    Args:
+        pairs: (context, continuation): a prompt in any form that `LM.encode_prompt` takes, and the base's token ids.
+
+    Raises:
+        GuiderError: the search makes the response's distribution one that can't be normalised; a text longer than a model's context.
+    """
+    if guider.search.selects or guider.search.survivors > 1:
+        raise GuiderError(
+            f"{type(guider.search).__name__} has no normalised distribution to score text under; set search to sample (guider=base or guider=eft)"
+        )
+    results: list[TokenLogProbs | None] = [None] * len(pairs)
+    models = [guider.base, *(m for guide in guider.guides for m in guide.models)]
+    for index, logits in _continuation_logits(guider, models, pairs):
+        log_probs = logits.log_softmax(-1)
+        tokens = torch.tensor(list(pairs[index][1]), dtype=torch.long, device=logits.device)
+        chosen = log_probs.gather(-1, tokens[:, None])[:, 0]
+        results[index] = TokenLogProbs(tuple(chosen.tolist()), bool((log_probs.argmax(-1) == tokens).all()))
+    return results
+
+
+def _continuation_logits(guider, models, pairs):
+    """The guided logits ``[len(continuation), V]`` of every pair, a bounded number of pairs at a time."""
+    for at in range(0, len(pairs), 64):
+        group = pairs[at : at + 64]
+        parts = []
+        for lm in models:
+            inputs = []
+            for context, continuation in group:
+                ids = lm.encode_prompt(context) + list(continuation)
+                if len(ids) - 1 > lm.max_length:
+                    raise GuiderError(
+                        f"{lm.name}: a text of {len(ids)} tokens is longer than its context of {lm.max_length}; shorten it"
+                    )
+                inputs.append(ids[:-1] if continuation else ids)
+            logits: list = [None] * len(group)
+            for index, full in full_logits(lm, inputs):
+                logits[index] = full[len(full) - len(group[index][1]) :].to(guider.base.device)
+            parts.append(logits)
+        for index in range(len(group)):
+            yield at + index, guider.combine([logits[index] for logits in parts])

@@ -1,0 +1,65 @@
+"""Chunk-level beam search: every L tokens keep the W best hypotheses, and give each K successors."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from guiders.errors import GuiderError
+
+
+@dataclass(frozen=True)
+class ChunkBeam:
+    """Chunk-level beam search (Zhou et al. 2024, "Weak-to-strong search"; Liu et al. 2024, section 3.2).
+
+    W·K rows start from the prompt. Every L tokens, or when all have ended, rows are scored, the best W live on, and
+    each is copied K times. Distinct hypotheses come first: a copy never crowds out a different one. A row that has ended keeps its tokens
+    and its score, takes one slot and competes at every later selection.
+
+    Args:
+        width: W. successors: K. length: L, in tokens (None: no limit, which is best-of-(W·K)).
+
+    Raises:
+        GuiderError: W, K or L below 1.
+    """
+
+    width: int = 4
+    successors: int = 4
+    length: int | None = 5
+
+    def __post_init__(self):
+        for name, value in (
+            ("width W", self.width),
+            ("successors K", self.successors),
+            ("chunk length L", self.length),
+        ):
+            if value is not None and value < 1:
+                raise GuiderError(f"chunk beam search: {name}={value} is out of range; it must be 1 or more")
+
+    @property
+    def survivors(self) -> int:
+        return self.width
+
+    @property
+    def selects(self) -> bool:
+        return True
+
+    def divergence(self, chunks: int) -> float:
+        """log W + chunks · log K, an upper bound: a text's expected number of copies among the rows is at most
+        W·K^chunks times its probability."""
+        return math.log(self.width) + chunks * math.log(self.successors)
+
+    def select(self, values: torch.Tensor, valid: torch.Tensor, equal: torch.Tensor) -> torch.Tensor:
+        """The W best rows of every slot, best first.
+
+        Args:
+            values: ``[P, R]``. valid: ``[P, R]`` rows that hold a hypothesis. equal: ``[P, R, R]`` rows that hold the same tokens.
+
+        Returns:
+            ``[P, W]`` row indices. Equal values go to the lower row; invalid rows come last, copies just before them.
+        """
+        order = values.masked_fill(~valid, -torch.inf).argsort(dim=-1, descending=True, stable=True)
+        ranked = equal.gather(1, order[:, :, None].expand_as(equal)).gather(2, order[:, None, :].expand_as(equal))
+        copy = (ranked & torch.ones_like(ranked[0]).tril(-1)).any(-1)
+        late = copy.long() + 2 * (~valid.gather(1, order)).long()
+        return order.gather(1, late.argsort(dim=-1, stable=True))[:, : self.width]

@@ -1,0 +1,42 @@
+"""Implicit token guidance: the log-probability difference of a small tuned and untuned model."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from guiders.errors import GuiderError
+from guiders.lm import LM
+
+
+@dataclass(frozen=True)
+class Implicit:
+    """``log π_g = log_softmax(logits_π + w (log π⁺ − log π⁻))`` (Liu et al. 2024, eq. 5; EFT, Mitchell et al. 2023).
+
+    Args:
+        tuned: π⁺. untuned: π⁻. weight: w; 0 is the base, and 1 with π's own tuned model would be that model.
+
+    Raises:
+        GuiderError: the weight is not a finite number.
+    """
+
+    tuned: LM
+    untuned: LM
+    weight: float = 1.0
+
+    def __post_init__(self):
+        if not math.isfinite(self.weight):
+            raise GuiderError(f"guidance weight {self.weight} is out of range; it must be a finite number")
+
+    @property
+    def models(self) -> tuple[LM, LM]:
+        """The models that read every token, in the order `shift` wants their logits."""
+        return (self.tuned, self.untuned)
+
+    def shift(self, tuned: torch.Tensor, untuned: torch.Tensor) -> torch.Tensor:
+        """What is added to the base's logits, up to a constant: ``[..., V]`` each.
+
+        The log-softmax normalisers of the two models are constants over the vocabulary, and the guided distribution is
+        normalised anyway.
+        """
+        return self.weight * (tuned - untuned)

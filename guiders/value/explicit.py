@@ -1,0 +1,85 @@
+"""Explicit value: a model with a value head scores the prefix."""
+
+from dataclasses import dataclass
+
+import torch
+
+from guiders.lane import Lane
+from guiders.lm import LM
+from guiders.value.text import TextScorer
+from guiders.vocab import first_difference
+
+
+@dataclass(frozen=True)
+class Explicit:
+    """The value of a prefix by a value model (Liu et al. 2024, section 3.1; trained as FUDGE, Yang and Klein 2021).
+
+    A scalar head gives V(y≤t) at the last token; a full-vocabulary head gives Q(y<t, y_t), the last token's logit one position
+    earlier, as the published IVG checkpoints do.
+
+    Args:
+        model: an LM loaded with ``head="value"``. If its tokenizer is not the base's, the response's text is scored.
+    """
+
+    model: LM
+
+    def scorer(self, guider, slots: int, columns: int):
+        search = guider.search
+        if first_difference(guider.base.tokenizer, self.model.tokenizer):
+            return TextScorer(guider.base, [self.model], self.of_response, slots, search)
+        kind = _TokenScorer if self.model.model.kind == "scalar" else _QScorer
+        return kind(self.model, slots, search.survivors, search.successors, columns, guider.base.device)
+
+    @staticmethod
+    def of_response(lm: LM, logits: torch.Tensor, tokens: torch.Tensor, start: int) -> torch.Tensor:
+        """The value of a whole prefix from uncached logits ``[n, 1 or V]`` of its tokens ``[n]``; the response begins at `start`."""
+        if lm.model.kind == "scalar":
+            return logits[-1, 0]
+        return logits[-2, tokens[-1]]
+
+
+class _TokenScorer:
+    """Scalar head: V at every row's last token, a whole chunk at once."""
+
+    shifted = False
+
+    def __init__(self, lm, slots, survivors, successors, columns, device):
+        self.lane = Lane(lm, slots, survivors, successors, columns)
+        self.device = device
+
+    def admit(self, slots, prompts):
+        self.lane.prefill(slots, [self.lane.lm.encode_prompt(p) for p in prompts])
+
+    def score(self, chunk):
+        values = self.lane.consume(chunk.tokens)[..., 0]
+        last = (chunk.counts - 1).clamp_min(0)[..., None].to(values.device)
+        return values.gather(-1, last)[..., 0].to(self.device)
+
+    def commit(self, parents, rows, counts, pending, identity):
+        self.lane.commit(parents, rows, counts, identity)
+
+    def keep(self, slots, longest):
+        self.lane.keep(slots)
+        self.lane.shrink(longest)
+
+    def passes(self, counts, survivors):
+        return counts.sum((1, 2))
+
+
+class _QScorer(_TokenScorer):
+    """Full-vocabulary head: the last token's logit one position earlier, so the last token itself waits."""
+
+    def score(self, chunk):
+        first = self.lane.next_logits.to(chunk.tokens.device).gather(-1, chunk.tokens[..., 0])[..., None]
+        values = first
+        if chunk.tokens.shape[-1] > 1:
+            later = self.lane.consume(chunk.tokens[..., :-1]).to(chunk.tokens.device)
+            values = torch.cat([first, later.gather(-1, chunk.tokens[..., 1:, None])[..., 0]], -1)
+        return values.gather(-1, (chunk.counts - 1).clamp_min(0)[..., None])[..., 0].to(self.device)
+
+    def commit(self, parents, rows, counts, pending, identity):
+        self.lane.commit(parents, rows, (counts - 1).clamp_min(0), identity)
+        self.lane.advance(pending)
+
+    def passes(self, counts, survivors):
+        return (counts - 1).clamp_min(0).sum((1, 2)) + survivors

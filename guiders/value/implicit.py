@@ -1,0 +1,105 @@
+"""Implicit value: the summed log-probability difference of a tuned and an untuned model."""
+
+from dataclasses import dataclass
+
+import torch
+
+from guiders.lane import LOGITS_BUDGET, Lane
+from guiders.lm import LM
+from guiders.value.text import TextScorer
+from guiders.vocab import first_difference
+
+
+@dataclass(frozen=True)
+class ImplicitValue:
+    """``Σ_t log π⁺(y_t|x, y<t) − log π⁻(y_t|x, y<t)`` over the response's tokens (Rafailov et al. 2023; Zhou et al. 2024, eq. 9).
+
+    Where the token guide is the same pair, the value falls out of the guidance and costs nothing.
+
+    Args:
+        tuned: π⁺. untuned: π⁻. Each reads the prompt in its own template; other tokenizers than the base's score the text.
+    """
+
+    tuned: LM
+    untuned: LM
+
+    def scorer(self, guider, slots: int, columns: int):
+        for index, guide in enumerate(guider.guides):
+            if guide.tuned is self.tuned and guide.untuned is self.untuned:
+                return _FromGuidance(index)
+        pair = [self.tuned, self.untuned]
+        if any(first_difference(guider.base.tokenizer, lm.tokenizer) for lm in pair):
+            return TextScorer(guider.base, pair, self.of_response, slots, guider.search)
+        return _PairScorer(pair, slots, guider.search, columns, guider.base.device)
+
+    def of_response(self, lm: LM, logits: torch.Tensor, tokens: torch.Tensor, start: int) -> torch.Tensor:
+        """One model's part of the value from uncached logits ``[n, V]`` of prompt and response ``[n]``; the response begins at `start`."""
+        log_probs = logits[start - 1 : -1].log_softmax(-1).gather(-1, tokens[start:, None]).sum()
+        return log_probs if lm is self.tuned else -log_probs
+
+
+class _FromGuidance:
+    """The token guide is the same pair: its differences are already there."""
+
+    def __init__(self, index: int):
+        self.index = index
+
+    def admit(self, slots, prompts):
+        pass
+
+    def score(self, chunk):
+        return chunk.values[..., None] + chunk.shifts[self.index]
+
+    def commit(self, parents, rows, counts, pending, identity):
+        pass
+
+    def keep(self, slots, longest):
+        pass
+
+    def passes(self, counts, survivors):
+        return torch.zeros_like(survivors)
+
+
+class _PairScorer:
+    """Both models read a chunk at once; the chunk's last token waits for the next one, as in the decoder's own lanes."""
+
+    def __init__(self, pair, slots, search, columns, device):
+        self.lanes = [Lane(lm, slots, search.survivors, search.successors, columns) for lm in pair]
+        self.device = device
+
+    def admit(self, slots, prompts):
+        for lane in self.lanes:
+            lane.prefill(slots, [lane.lm.encode_prompt(p) for p in prompts])
+
+    def score(self, chunk):
+        tuned, untuned = (self._log_probs(lane, chunk.tokens).to(self.device) for lane in self.lanes)
+        columns = torch.arange(chunk.tokens.shape[-1], device=self.device)
+        inside = columns < chunk.counts[..., None]
+        return chunk.values[..., None] + (tuned - untuned).masked_fill(~inside, 0).sum(-1)
+
+    @staticmethod
+    def _log_probs(lane: Lane, tokens: torch.Tensor) -> torch.Tensor:
+        """Log-probability of every token of the chunk: ``[P, S, K, n]``."""
+        tokens = tokens.to(lane.device)
+        parts = [lane.next_logits.log_softmax(-1).gather(-1, tokens[..., 0])[..., None]]
+        rows, n = tokens[..., 0].numel(), tokens.shape[-1]
+        some = max(1, LOGITS_BUDGET // (rows * lane.next_logits.shape[-1]))
+        for at in range(0, n - 1, some):
+            until = min(n - 1, at + some)
+            logits = lane.consume(tokens[..., at:until])
+            chosen = logits.gather(-1, tokens[..., at + 1 : until + 1, None])[..., 0]
+            parts.append(chosen - logits.logsumexp(-1))
+        return torch.cat(parts, -1)
+
+    def commit(self, parents, rows, counts, pending, identity):
+        for lane in self.lanes:
+            lane.commit(parents, rows, (counts - 1).clamp_min(0), identity)
+            lane.advance(pending)
+
+    def keep(self, slots, longest):
+        for lane in self.lanes:
+            lane.keep(slots)
+            lane.shrink(longest)
+
+    def passes(self, counts, survivors):
+        return len(self.lanes) * ((counts - 1).clamp_min(0).sum((1, 2)) + survivors)

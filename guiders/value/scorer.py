@@ -1,0 +1,55 @@
+"""What a value does inside the decoder: score every row at the end of a chunk, from what its cache holds."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+
+@dataclass
+class Chunk:
+    """What the rows of all slots did since the last boundary; P slots, S survivors, K successors, n columns.
+
+    Attributes:
+        tokens: ``[P, S, K, n]``; columns from `counts` on are padding.
+        counts: ``[P, S, K]`` tokens that the row added.
+        ended: ``[P, S, K]`` the hypothesis ended with an end-of-text token or a stop string (not: was cut).
+        values: ``[P, S]`` the survivors' values before this chunk.
+        shifts: one ``[P, S, K]`` per token guide: sum over the chunk of log π⁺ − log π⁻ of the row's tokens.
+        responses: a function that gives every row's response tokens, as lists ``[P][S·K]`` (it waits for the device).
+    """
+
+    tokens: torch.Tensor
+    counts: torch.Tensor
+    ended: torch.Tensor
+    values: torch.Tensor
+    shifts: list[torch.Tensor]
+    responses: object
+
+
+class Scorer(Protocol):
+    """A value's state for the slots of one decoder. All tensors are on the base's device."""
+
+    def admit(self, slots: torch.Tensor, prompts: list) -> None:
+        """New prompts (texts, messages or ids) take these slots."""
+
+    def score(self, chunk: Chunk) -> torch.Tensor:
+        """The value of every row's hypothesis: ``[P, S, K]``. Rows that added no token may hold anything."""
+
+    def commit(
+        self, parents: torch.Tensor, rows: torch.Tensor, counts: torch.Tensor, pending: torch.Tensor, identity: bool
+    ) -> None:
+        """The survivors were chosen (``[P, S]`` each): counts tokens of their rows in the chunk, the last of them pending."""
+
+    def keep(self, slots: torch.Tensor, longest: int) -> None:
+        """Only these slots go on; no response is longer than `longest` tokens."""
+
+    def passes(self, counts: torch.Tensor, survivors: torch.Tensor) -> torch.Tensor:
+        """Token positions evaluated for a chunk: counts ``[P, S, K]``, survivors ``[P]`` that went on into it -> ``[P]``."""
+
+
+class Value(Protocol):
+    """A value: makes its scorer for a decoder."""
+
+    def scorer(self, guider, slots: int, columns: int) -> Scorer:
+        """State for so many slots, and chunks of at most `columns` tokens."""
