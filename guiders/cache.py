@@ -310,7 +310,7 @@ def _shared_attention(cache, query, scaling, window, softcap):
         length = values.shape[-2]
         output = output + apart(together(weights[..., start : start + length], copies) @ values, copies)
         start += length
-    return output.view(rows, heads, n, width).transpose(1, 2)
+    return output.reshape(rows, heads, n, width).transpose(1, 2)
 
 
 AttentionInterface.register(ATTENTION, segment_attention)
