@@ -1,6 +1,25 @@
 """A judgement: which of two responses to one prompt is better, and who says so."""
 
+import hashlib
 from dataclasses import asdict, dataclass
+
+
+def prompt_key(text: str) -> str:
+    """What identifies a prompt: the first 16 hex digits of the SHA-256 of its text."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What a judge sees: one instruction, the baseline's response and the model's."""
+
+    instruction: str
+    baseline: str
+    response: str
+
+    @property
+    def key(self) -> str:
+        return prompt_key(self.instruction)
 
 
 @dataclass(frozen=True)
@@ -8,7 +27,7 @@ class Judgement:
     """One row of ``judgements/TRIAL.jsonl``.
 
     Attributes:
-        key: the prompt's key: the first 16 hex digits of the SHA-256 of its text.
+        key: the prompt's key, see `prompt_key`.
         preference: 1 (the baseline's response is better) to 2 (the model's is); None where the judge gave no answer.
         judge: who judged it.
         baseline: whose response the model's was compared with: a trial's id or a generator's name.

@@ -8,8 +8,8 @@ from harness.judges.judgement import Judgement
 def bradley_terry(reward_baseline: float, reward_model: float) -> float:
     """The preference for the model's response: 1 + sigmoid(reward_model - reward_baseline), in [1, 2].
 
-    Bradley and Terry (1952), with the rewards as log-strengths: the probability that the model's response is preferred is
-    exp(r_model) / (exp(r_model) + exp(r_baseline)).
+    Bradley and Terry (1952), with the rewards as log-strengths: the probability that the model's response is preferred
+    is exp(r_model) / (exp(r_model) + exp(r_baseline)).
 
     Raises:
         ValueError: a reward that is not a finite number.

@@ -1,0 +1,106 @@
+"""The judges' configurations, and the judge that each of them describes."""
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from harness.config import Count, Part, validated
+from harness.errors import UserError
+from harness.nearest import nearest
+
+
+def _finite(value: float) -> float:
+    if not math.isfinite(value):
+        raise ValueError("a finite number is needed")
+    return value
+
+
+Positive = Annotated[float, Field(gt=0), AfterValidator(_finite)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Annotator = Annotated[str, Field(min_length=1, description="name of an AlpacaEval annotator configuration")]
+
+
+class Price(Part):
+    input: Annotated[float, Field(ge=0), AfterValidator(_finite)]
+    output: Annotated[float, Field(ge=0), AfterValidator(_finite)]
+
+
+class OpenAISpec(Part):
+    """See ``conf/judge/openai.yaml``."""
+
+    name: Literal["openai"]
+    annotator: Annotator
+    model: str | None
+    base_url: str
+    key_env: str
+    in_flight: Count
+    requests_per_minute: Positive | None
+    retries: Annotated[int, Field(ge=0)]
+    backoff: Positive
+    timeout: Positive
+    max_missing: Share
+    budget_usd: Annotated[float, Field(ge=0), AfterValidator(_finite)] | None
+    prices: dict[str, Price]
+
+
+class ReplaySpec(Part):
+    """See ``conf/judge/replay.yaml``."""
+
+    name: Literal["replay"]
+    annotator: Annotator
+    model: str | None
+    base_url: str | None
+    answers: str | None
+    max_missing: Share
+
+
+class RewardSpec(Part):
+    """See ``conf/judge/reward.yaml``."""
+
+    name: Literal["reward"]
+    model: str | None
+    revision: str | None
+    batch_size: Count
+    device: str
+    max_missing: Share
+
+
+SPECS = {"openai": OpenAISpec, "replay": ReplaySpec, "reward": RewardSpec}
+
+
+def judge_spec(config: dict | None) -> OpenAISpec | ReplaySpec | RewardSpec:
+    """The checked configuration of a judge.
+
+    Raises:
+        UserError: no judge, an unknown one, or a wrong value, with what it must be.
+    """
+    name = (config or {}).get("name")
+    if name not in SPECS:
+        raise UserError(f"judge={name}: no such judge; {nearest(str(name), SPECS)}")
+    try:
+        return validated(SPECS[name], config)
+    except UserError as error:
+        raise UserError(f"judge.{error}") from None
+
+
+def build_judge(spec: OpenAISpec | ReplaySpec | RewardSpec, task: str | None = None):
+    """The judge: ``judge(pairs, baseline, folder) -> list[Judgement]``.
+
+    Args:
+        task: the task's name, for a reward judge without a model: its gold reward.
+    """
+    settings = spec.model_dump(exclude={"name", "max_missing"})
+    if spec.name == "openai":
+        from harness.judges.openai_judge import OpenAIJudge
+
+        return OpenAIJudge(**settings)
+    if spec.name == "replay":
+        from harness.judges.replay import ReplayJudge
+
+        return ReplayJudge(**settings)
+    from harness.judges.reward_model import RewardModel, RewardModelJudge, gold_reward
+
+    if spec.model is not None:
+        return RewardModelJudge(f"reward:{spec.model}", RewardModel(**settings))
+    return RewardModelJudge(f"gold:{task}", gold_reward(task))

@@ -1,0 +1,162 @@
+"""One OpenAI-compatible server: requests in flight and per minute, retries, backoff."""
+
+import asyncio
+import email.utils
+import random
+import time
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from harness.errors import UserError
+from harness.judges.answers import redact
+
+RETRIED = {408, 409, 429}  # and every 5xx
+LONGEST_WAIT = 600.0  # seconds; a server that asks for a longer one is given up
+
+
+class Failed(Exception):
+    """No answer came, for the reason given. ``server_down``: the server failed, not this one request."""
+
+    def __init__(self, reason: str, server_down: bool = False):
+        super().__init__(reason)
+        self.server_down = server_down
+
+
+class Endpoint:
+    """Asks one server.
+
+    Args:
+        base_url: for example ``http://127.0.0.1:8000/v1``.
+        key: the API key; None for a server that wants none.
+        in_flight: at most so many requests at once.
+        requests_per_minute: at most so many, retries included; None for no bound.
+        retries: how often a request is tried again after a 408, 409, 429, 5xx, timeout or broken connection.
+        backoff: seconds before the first retry; doubled for each further one, up to 60, and times 0.5 to 1 at random.
+        timeout: seconds until a request without an answer counts as failed.
+
+    Raises:
+        UserError: a base URL that is no http(s) URL, or that holds a password.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        key: str | None,
+        in_flight: int,
+        requests_per_minute: float | None,
+        retries: int,
+        backoff: float,
+        timeout: float,
+    ):
+        parts = urlsplit(base_url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise UserError(f"judge.base_url={base_url!r} is no URL; write it like http://127.0.0.1:8000/v1")
+        if parts.username or parts.password or parts.query:
+            raise UserError("judge.base_url holds a login or a query; put the key into the environment (judge.key_env)")
+        self.base_url, self.in_flight = base_url, in_flight
+        self._key, self._retries, self._backoff, self._timeout = key, retries, backoff, timeout
+        self._interval = 60 / requests_per_minute if requests_per_minute else 0.0
+        self._next_start = 0.0
+        self._client = None
+        import openai
+
+        self._openai = openai
+
+    async def __aenter__(self):
+        self._client = self._openai.AsyncOpenAI(
+            api_key=self._key or "none", base_url=self.base_url, max_retries=0, timeout=self._timeout
+        )
+        return self
+
+    async def __aexit__(self, *_):
+        await self._client.close()
+
+    async def ask(self, body: dict) -> tuple[dict, dict | None]:
+        """The first choice of the answer and its token usage.
+
+        Raises:
+            Failed: no answer after all retries, or a refusal that a retry would not change.
+            UserError: the server refuses the key, or does not know the model: no request can succeed.
+        """
+        for attempt in range(self._retries + 1):
+            await self._pace()
+            try:
+                return await self._send(body)
+            except _Retry as retry:
+                if attempt == self._retries:
+                    raise Failed(f"{retry.reason}, {attempt + 1} times", server_down=True) from None
+                wait = retry.wait_at_least
+                if wait > LONGEST_WAIT:
+                    raise Failed(f"{retry.reason}, and asks to wait {wait:.0f} s", server_down=True) from None
+            await asyncio.sleep(max(wait, min(60, self._backoff * 2**attempt) * random.uniform(0.5, 1)))
+
+    async def _pace(self) -> None:
+        if self._interval:
+            now = time.monotonic()
+            start = max(now, self._next_start)
+            self._next_start = start + self._interval
+            await asyncio.sleep(start - now)
+
+    async def _send(self, body: dict) -> tuple[dict, dict | None]:
+        openai = self._openai
+        path = "/chat/completions" if "messages" in body else "/completions"
+        try:
+            # The client's typed methods spend half of a request's time on checking our body and modelling the answer.
+            answer = await self._client.post(path, body=body, cast_to=object)
+        except openai.APIStatusError as error:
+            self._refused(error)
+        except openai.APIConnectionError as error:  # APITimeoutError is one of them
+            cause = error.__cause__ or error
+            raise _Retry(self._clean(f"no connection ({type(cause).__name__})")) from None
+        except (openai.APIError, ValueError):  # a body that is no JSON
+            raise _Retry("the answer is no JSON") from None
+        choices = answer.get("choices") if isinstance(answer, dict) else None
+        if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+            raise Failed("an answer without choices")
+        return choices[0], answer.get("usage")
+
+    def _refused(self, error) -> None:
+        status, code = error.status_code, getattr(error, "code", None)
+        reason = self._clean(f"HTTP {status}: {_message(error)}")
+        if status in (401, 403):
+            raise UserError(f"the judge's server refuses the key ({reason}); set it in the environment (judge.key_env)")
+        if code == "model_not_found":
+            raise UserError(f"the judge's server does not know the model ({reason}); set judge.model")
+        if code == "insufficient_quota":
+            raise UserError(f"the judge's account is used up ({reason}); what was answered is stored")
+        if status in RETRIED or status >= 500:
+            raise _Retry(reason, _retry_after(error.response.headers))
+        raise Failed(reason)
+
+    def _clean(self, text: str) -> str:
+        return redact(text, self._key)
+
+
+class _Retry(Exception):
+    def __init__(self, reason: str, wait_at_least: float = 0.0):
+        super().__init__(reason)
+        self.reason, self.wait_at_least = reason, wait_at_least
+
+
+def _message(error) -> str:
+    """The server's own words, shortened, with everything escaped that could act on a terminal."""
+    body = error.body if isinstance(error.body, dict) else {}
+    text = str(body.get("message") or "no message")
+    return ascii(text if len(text) <= 120 else text[:120] + "...")[1:-1]
+
+
+def _retry_after(headers, now: Callable[[], float] = time.time) -> float:
+    """Seconds to wait according to ``retry-after-ms`` or ``Retry-After`` (seconds or an HTTP date, RFC 9110)."""
+    for name, unit in (("retry-after-ms", 1000), ("retry-after", 1)):
+        value = headers.get(name)
+        if value is None:
+            continue
+        try:
+            return max(0.0, float(value) / unit)
+        except ValueError:
+            pass
+        try:
+            return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - now())
+        except (TypeError, ValueError):
+            continue
+    return 0.0
