@@ -9,7 +9,8 @@ class Beam:
     """P slots of S hypotheses.
 
     Attributes:
-        tokens: ``[P, S, T]`` response tokens so far. lengths: ``[P, S]``. ended: ``[P, S]``. values: ``[P, S]``. kl: ``[P, S]`` nats.
+        tokens: ``[P, S, T]`` response tokens so far. lengths: ``[P, S]``. ended: ``[P, S]``. values: ``[P, S]``. kl:
+            ``[P, S]`` nats.
         group: ``[P, S]`` the first survivor with the same tokens. added: ``[P, S]`` tokens that the last chunk added.
     """
 

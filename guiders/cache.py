@@ -6,9 +6,10 @@ Rows of a guided search share most of what they attend to. The cache keeps each 
 - the *history* segment, one copy per surviving hypothesis: ``[P, S, H, T, D]``;
 - the *chunk* segment, one copy per row (successor of a survivor): ``[P, S, K, H, T, D]``.
 
-``segment_attention`` is registered with transformers' ``AttentionInterface``, so that no architecture is rewritten. A forward
-pass runs inside ``SegmentCache.attending`` and is of one of three kinds: ``prefill`` (rows are new prompts, written to the prompt segment),
-``history`` (rows are survivors) and ``chunk`` (rows are successors).
+``segment_attention`` is registered with transformers' ``AttentionInterface``, so that no architecture is rewritten.
+A forward
+pass runs inside ``SegmentCache.attending`` and is of one of three kinds: ``prefill`` (rows are new prompts, written
+to the prompt segment), ``history`` (rows are survivors) and ``chunk`` (rows are successors).
 """
 
 from contextlib import contextmanager

@@ -1,7 +1,9 @@
 """The one loop: guided decoding of many prompts at once.
 
-The decoder holds P slots, one prompt each, of S surviving hypotheses with K successors: P·S·K rows that step together. All
-methods run through it; they differ in their parts (`guiders.guider`). Between two boundaries (every L tokens) nothing waits for the device;
+The decoder holds P slots, one prompt each, of S surviving hypotheses with K successors: P·S·K rows that step
+together. All
+methods run through it; they differ in their parts (`guiders.guider`). Between two boundaries (every L tokens)
+nothing waits for the device;
 at a boundary rows are scored and selected, finished prompts leave and waiting ones enter.
 """
 
@@ -52,7 +54,8 @@ def generate(
         room = guider.base.max_length - len(ids)
         if room < 1:
             raise GuiderError(
-                f"prompt {index} has {len(ids)} tokens and {guider.base.name} a context of {guider.base.max_length}; shorten the prompt"
+                f"prompt {index} has {len(ids)} tokens and {guider.base.name} a context of {guider.base.max_length}; "
+                "shorten the prompt"
             )
         waiting.append(_Request(index, prompt, ids, min(room, sampling.max_new_tokens)))
     if not waiting:
@@ -307,7 +310,7 @@ class Decoder:
         }
 
     def _shrink(self, waiting: int) -> None:
-        """With nobody waiting, give up free slots once a quarter are free; with few tokens held, shorten what is attended to."""
+        """With nobody waiting, give up free slots once a quarter are free."""
         held = [slot for slot, request in enumerate(self.requests) if request]
         longest = max((self.requests[slot].done for slot in held), default=0)
         if held and not waiting and len(held) <= 0.75 * self.shape[0]:

@@ -24,7 +24,8 @@ class Guider:
         search: which hypotheses live.
 
     Raises:
-        GuiderError: a search that needs a value has none; a token guide's vocabulary is not the base's (said before weights are loaded).
+        GuiderError: a search that needs a value has none; a token guide's vocabulary is not the base's (said before
+            weights are loaded).
     """
 
     base: LM

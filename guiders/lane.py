@@ -11,7 +11,8 @@ LOGITS_BUDGET = 1 << 28  # values that one pass may put out: wider vocabularies 
 class Lane:
     """One model's state for P slots of S survivors with K successors each.
 
-    Rows are always the full rectangle: rows that have ended are computed and never read, which keeps every shape static.
+    Rows are always the full rectangle: rows that have ended are computed and never read, which keeps every shape
+    static.
 
     Args:
         lm: the model. slots, survivors, successors: P, S, K. columns: tokens that a chunk may have.
@@ -57,7 +58,11 @@ class Lane:
         lengths = self._survivor_lengths()
         positions = (lengths + self.starts - 1).reshape(-1, 1)
         now = Pass(
-            "history", positions, starts=self.starts.reshape(-1), prompt_lengths=lengths.reshape(-1), history=self.longest
+            "history",
+            positions,
+            starts=self.starts.reshape(-1),
+            prompt_lengths=lengths.reshape(-1),
+            history=self.longest,
         )
         logits = self._forward(tokens.to(self.device).reshape(-1, 1), now)
         self.next_logits = logits.view(*tokens.shape, -1)

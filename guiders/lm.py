@@ -18,7 +18,8 @@ class LM:
     Args:
         model: a transformers causal LM or a ``guiders.value.model.ValueModel`` (or a function that gives one).
         tokenizer: its tokenizer.
-        template: how a prompt becomes the model's input. None: a text is taken as it is, messages go through the tokenizer's chat
+        template: how a prompt becomes the model's input. None: a text is taken as it is, messages go through the
+            tokenizer's chat
             template. "chat": a text is a single user message. A string with ``{prompt}``: the text goes there. A Jinja
             chat template (with ``{%`` or ``{{``): used in place of the tokenizer's.
         name: what messages call it.
@@ -48,7 +49,8 @@ class LM:
 
         Args:
             head: "lm" for a causal LM, "value" for a value model.
-            device_map: passed to transformers ("auto" spreads a model over several GPUs); else all of it goes to `device`.
+            device_map: passed to transformers ("auto" spreads a model over several GPUs); else all of it goes to
+                `device`.
 
         Raises:
             GuiderError: no such model, no tokenizer, unknown dtype.
@@ -158,7 +160,8 @@ class LM:
         if self.template and "{prompt}" in self.template and not _is_jinja(self.template):
             if len(messages) != 1:
                 raise GuiderError(
-                    f"{self.name}: the template {self.template!r} takes one message, not {len(messages)}; use a chat template"
+                    f"{self.name}: the template {self.template!r} takes one message, not {len(messages)}; "
+                    "use a chat template"
                 )
             return self.encode_prompt(messages[0]["content"])
         template = self.template if _is_jinja(self.template) else None

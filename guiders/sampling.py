@@ -54,7 +54,8 @@ def prompt_key(tokens: list[int]) -> int:
 
 
 def philox(counter: list[torch.Tensor], key: tuple[int, int]) -> list[torch.Tensor]:
-    """Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"), on int64 tensors that hold 32-bit words.
+    """Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"), on int64 tensors that hold
+    32-bit words.
 
     Args:
         counter: four broadcastable tensors of 32-bit words. key: two 32-bit words.
@@ -90,8 +91,8 @@ def uniforms(seed: int, prompts: torch.Tensor, hypotheses: torch.Tensor, steps: 
 def distribution(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
     """Probabilities ``[..., V]`` that a token is drawn with, from guided logits ``[..., V]``.
 
-    Top-k first, then top-p on what is left (the order of transformers' logits warpers). Temperature 0 puts all mass on the most
-    likely token (the lowest id of equals).
+    Top-k first, then top-p on what is left (the order of transformers' logits warpers). Temperature 0 puts all mass
+    on the most likely token (the lowest id of equals).
     """
     if sampling.temperature == 0:
         return torch.zeros_like(logits).scatter_(-1, logits.argmax(-1, keepdim=True), 1.0)

@@ -30,11 +30,13 @@ def token_log_probs(guider: Guider, pairs: Sequence[tuple[object, Sequence[int]]
         pairs: (context, continuation): a prompt in any form that `LM.encode_prompt` takes, and the base's token ids.
 
     Raises:
-        GuiderError: the search makes the response's distribution one that can't be normalised; a text longer than a model's context.
+        GuiderError: the search makes the response's distribution one that can't be normalised; a text longer than a
+            model's context.
     """
     if guider.search.selects or guider.search.survivors > 1:
         raise GuiderError(
-            f"{type(guider.search).__name__} has no normalised distribution to score text under; set search to sample (guider=base or guider=eft)"
+            f"{type(guider.search).__name__} has no normalised distribution to score text under; "
+            "set search to sample (guider=base or guider=eft)"
         )
     results: list[TokenLogProbs | None] = [None] * len(pairs)
     models = [guider.base, *(m for guide in guider.guides for m in guide.models)]
@@ -57,7 +59,8 @@ def _continuation_logits(guider, models, pairs):
                 ids = lm.encode_prompt(context) + list(continuation)
                 if len(ids) - 1 > lm.max_length:
                     raise GuiderError(
-                        f"{lm.name}: a text of {len(ids)} tokens is longer than its context of {lm.max_length}; shorten it"
+                        f"{lm.name}: a text of {len(ids)} tokens is longer than its context of {lm.max_length}; "
+                        "shorten it"
                     )
                 inputs.append(ids[:-1] if continuation else ids)
             logits: list = [None] * len(group)

@@ -1,6 +1,7 @@
 """What guidance and search did, recorded on request.
 
-A trace is ``{"tokens": [token strings], "changed": [positions where guidance changed the most likely token], "chunks": [{"step": tokens
+A trace is ``{"tokens": [token strings], "changed": [positions where guidance changed the most likely token],
+"chunks": [{"step": tokens
 so far, "hypotheses": [{"text", "value", "kept", "ended"}]}]}``; plain data, ready for JSON.
 """
 

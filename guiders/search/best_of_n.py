@@ -26,5 +26,8 @@ class BestOfN(Sample):
         return self.n
 
     def divergence(self, chunks: int) -> float:
-        """log N − (N−1)/N, an upper bound (Beirami et al. 2024, "Theoretical guarantees on the best-of-n alignment policy")."""
+        """log N − (N−1)/N, an upper bound.
+
+        Beirami et al. 2024, "Theoretical guarantees on the best-of-n alignment policy".
+        """
         return math.log(self.n) - (self.n - 1) / self.n

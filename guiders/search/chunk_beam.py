@@ -13,8 +13,8 @@ class ChunkBeam:
     """Chunk-level beam search (Zhou et al. 2024, "Weak-to-strong search"; Liu et al. 2024, section 3.2).
 
     W·K rows start from the prompt. Every L tokens, or when all have ended, rows are scored, the best W live on, and
-    each is copied K times. Distinct hypotheses come first: a copy never crowds out a different one. A row that has ended keeps its tokens
-    and its score, takes one slot and competes at every later selection.
+    each is copied K times. Distinct hypotheses come first: a copy never crowds out a different one. A row that has
+    ended keeps its tokens and its score, takes one slot and competes at every later selection.
 
     Args:
         width: W. successors: K. length: L, in tokens (None: no limit, which is best-of-(W·K)).
@@ -53,7 +53,8 @@ class ChunkBeam:
         """The W best rows of every slot, best first.
 
         Args:
-            values: ``[P, R]``. valid: ``[P, R]`` rows that hold a hypothesis. equal: ``[P, R, R]`` rows that hold the same tokens.
+            values: ``[P, R]``. valid: ``[P, R]`` rows that hold a hypothesis. equal: ``[P, R, R]`` rows that hold
+                the same tokens.
 
         Returns:
             ``[P, W]`` row indices. Equal values go to the lower row; invalid rows come last, copies just before them.

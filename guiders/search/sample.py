@@ -9,7 +9,8 @@ QUANTUM = 16  # steps between looks at which rows have ended: a look costs a wai
 class Sample:
     """Draw one response from the (guided) distribution.
 
-    Every search says how many survivors (S) a prompt has, how many successors (K) each gets, and after how many tokens they meet.
+    Every search says how many survivors (S) a prompt has, how many successors (K) each gets, and after how many
+    tokens they meet.
     """
 
     @property

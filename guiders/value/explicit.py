@@ -14,8 +14,8 @@ from guiders.vocab import first_difference
 class Explicit:
     """The value of a prefix by a value model (Liu et al. 2024, section 3.1; trained as FUDGE, Yang and Klein 2021).
 
-    A scalar head gives V(y≤t) at the last token; a full-vocabulary head gives Q(y<t, y_t), the last token's logit one position
-    earlier, as the published IVG checkpoints do.
+    A scalar head gives V(y≤t) at the last token; a full-vocabulary head gives Q(y<t, y_t), the last token's logit
+    one position earlier, as the published IVG checkpoints do.
 
     Args:
         model: an LM loaded with ``head="value"``. If its tokenizer is not the base's, the response's text is scored.
@@ -32,7 +32,7 @@ class Explicit:
 
     @staticmethod
     def of_response(lm: LM, logits: torch.Tensor, tokens: torch.Tensor, start: int) -> torch.Tensor:
-        """The value of a whole prefix from uncached logits ``[n, 1 or V]`` of its tokens ``[n]``; the response begins at `start`."""
+        """The value of a whole prefix from the uncached logits ``[n, 1 or V]`` of its tokens ``[n]``."""
         if lm.model.kind == "scalar":
             return logits[-1, 0]
         return logits[-2, tokens[-1]]

@@ -12,12 +12,14 @@ from guiders.vocab import first_difference
 
 @dataclass(frozen=True)
 class ImplicitValue:
-    """``Σ_t log π⁺(y_t|x, y<t) − log π⁻(y_t|x, y<t)`` over the response's tokens (Rafailov et al. 2023; Zhou et al. 2024, eq. 9).
+    """``Σ_t log π⁺(y_t|x, y<t) − log π⁻(y_t|x, y<t)`` over the response's tokens (Rafailov et al. 2023; Zhou et al.
+    2024, eq. 9).
 
     Where the token guide is the same pair, the value falls out of the guidance and costs nothing.
 
     Args:
-        tuned: π⁺. untuned: π⁻. Each reads the prompt in its own template; other tokenizers than the base's score the text.
+        tuned: π⁺. untuned: π⁻. Each reads the prompt in its own template; other tokenizers than the base's score the
+            text.
     """
 
     tuned: LM
@@ -33,7 +35,10 @@ class ImplicitValue:
         return _PairScorer(pair, slots, guider.search, columns, guider.base.device)
 
     def of_response(self, lm: LM, logits: torch.Tensor, tokens: torch.Tensor, start: int) -> torch.Tensor:
-        """One model's part of the value from uncached logits ``[n, V]`` of prompt and response ``[n]``; the response begins at `start`."""
+        """One model's part of the value, from uncached logits ``[n, V]`` of prompt and response ``[n]``.
+
+        The response begins at `start`.
+        """
         log_probs = logits[start - 1 : -1].log_softmax(-1).gather(-1, tokens[start:, None]).sum()
         return log_probs if lm is self.tuned else -log_probs
 
@@ -61,7 +66,7 @@ class _FromGuidance:
 
 
 class _PairScorer:
-    """Both models read a chunk at once; the chunk's last token waits for the next one, as in the decoder's own lanes."""
+    """Both models read a chunk at once; its last token waits for the next chunk, as in the decoder's own lanes."""
 
     def __init__(self, pair, slots, search, columns, device):
         self.lanes = [Lane(lm, slots, search.survivors, search.successors, columns) for lm in pair]

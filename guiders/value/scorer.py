@@ -39,13 +39,16 @@ class Scorer(Protocol):
     def commit(
         self, parents: torch.Tensor, rows: torch.Tensor, counts: torch.Tensor, pending: torch.Tensor, identity: bool
     ) -> None:
-        """The survivors were chosen (``[P, S]`` each): counts tokens of their rows in the chunk, the last of them pending."""
+        """The survivors were chosen: ``[P, S]`` each; `counts` tokens of the row's chunk, of which `pending` is the last."""
 
     def keep(self, slots: torch.Tensor, longest: int) -> None:
         """Only these slots go on; no response is longer than `longest` tokens."""
 
     def passes(self, counts: torch.Tensor, survivors: torch.Tensor) -> torch.Tensor:
-        """Token positions evaluated for a chunk: counts ``[P, S, K]``, survivors ``[P]`` that went on into it -> ``[P]``."""
+        """Token positions evaluated for a chunk, ``[P]``.
+
+        counts: ``[P, S, K]`` tokens the rows added. survivors: ``[P]`` hypotheses that went on into the chunk.
+        """
 
 
 class Value(Protocol):

@@ -9,7 +9,8 @@ from guiders.lm import LM
 
 
 class TextScorer:
-    """Scores every hypothesis' text from scratch at each boundary: token boundaries differ, so no cache of the base's fits.
+    """Scores every hypothesis' text from scratch at each boundary: token boundaries differ, so no cache of the
+    base's fits.
 
     Args:
         base: whose tokens the responses are. models: the value's models.
