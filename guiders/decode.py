@@ -175,7 +175,7 @@ class Decoder:
 
     def _chunk(self):
         """Step all rows to the next boundary; nothing here waits for the device but a look every 16 steps."""
-        slots, survivors, successors = self.shape
+        _, survivors, successors = self.shape
         device = self.device
         n = min(self.columns, max(r.limit - r.done for r in self.requests if r))
         active = torch.tensor([r is not None for r in self.requests], device=device)

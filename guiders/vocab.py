@@ -14,8 +14,8 @@ def check_same_vocabulary(base, guide, base_name: str, guide_name: str) -> None:
     difference = first_difference(base, guide)
     if difference:
         raise GuiderError(
-            f"{guide_name} does not share the vocabulary of {base_name} ({difference}); token guidance adds logits id by "
-            "id: use a guide with the same tokenizer, or use this one as a value (values are scored on text)"
+            f"{guide_name} does not share the vocabulary of {base_name} ({difference}); token guidance adds logits "
+            "id by id: use a guide with the same tokenizer, or use this one as a value (values are scored on text)"
         )
 
 

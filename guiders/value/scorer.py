@@ -39,7 +39,7 @@ class Scorer(Protocol):
     def commit(
         self, parents: torch.Tensor, rows: torch.Tensor, counts: torch.Tensor, pending: torch.Tensor, identity: bool
     ) -> None:
-        """The survivors were chosen: ``[P, S]`` each; `counts` tokens of the row's chunk, of which `pending` is the last."""
+        """The survivors were chosen: ``[P, S]`` each; of their row's chunk `counts` tokens, the last is `pending`."""
 
     def keep(self, slots: torch.Tensor, longest: int) -> None:
         """Only these slots go on; no response is longer than `longest` tokens."""
