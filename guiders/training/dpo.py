@@ -1,0 +1,60 @@
+"""Direct preference optimisation (Rafailov et al., 2023), by TRL's ``DPOTrainer``."""
+
+import torch
+
+from guiders.training.run import check_rows, run, scratch, settings
+from guiders.training.schedule import Lora, Progress, Schedule
+
+
+def train(
+    model: torch.nn.Module,
+    tokenizer,
+    rows: list[dict],
+    schedule: Schedule,
+    *,
+    beta: float = 0.1,
+    max_length: int = 1024,
+    lora: Lora | None = None,
+    progress: Progress | None = None,
+    stage: str = "dpo",
+) -> torch.nn.Module:
+    """Tune a model on preferences, with the model as it comes in as the reference.
+
+    The optimum satisfies ``beta (log π⁺(y|x) − log π⁻(y|x)) = r(x, y) + c(x)``: the log-ratio of the tuned and the
+    untuned model is the reward over ``beta``, which is what makes the pair an implicit value.
+
+    Args:
+        model: the untuned model; trained in place unless ``lora`` wraps it (copy it first to keep it).
+        rows: ``{"prompt", "chosen", "rejected"}``; TRL ends the responses with the end-of-text token.
+        beta: the strength of the KL penalty to the reference.
+
+    Returns:
+        The tuned model, in evaluation mode (a PEFT model with ``lora``).
+
+    Raises:
+        GuiderError: no rows, or a row without one of the columns.
+    """
+    from datasets import Dataset
+    from trl import DPOConfig, DPOTrainer
+
+    columns = ("prompt", "chosen", "rejected")
+    check_rows(rows, columns)
+    with scratch() as folder:
+        arguments = DPOConfig(
+            output_dir=folder,
+            beta=beta,
+            max_length=max_length,
+            disable_dropout=True,
+            precompute_ref_log_probs=True,
+            precompute_ref_batch_size=256,
+            **settings(schedule, model.device),
+        )
+        trainer = DPOTrainer(
+            model=model,
+            args=arguments,
+            processing_class=tokenizer,
+            train_dataset=Dataset.from_list([{column: row[column] for column in columns} for row in rows]),
+            peft_config=lora.config() if lora else None,
+        )
+        run(trainer, stage, progress)
+    return trainer.model.eval()

@@ -1,0 +1,65 @@
+"""Supervised fine-tuning of a causal LM, by TRL's ``SFTTrainer``."""
+
+import torch
+
+from guiders.training.run import check_rows, run, scratch, settings
+from guiders.training.schedule import Lora, Progress, Schedule
+
+
+def train(
+    model: torch.nn.Module,
+    tokenizer,
+    rows: list[dict],
+    schedule: Schedule,
+    *,
+    max_length: int = 1024,
+    lora: Lora | None = None,
+    progress: Progress | None = None,
+    stage: str = "sft",
+) -> torch.nn.Module:
+    """Maximise the likelihood of the responses, end-of-text token included.
+
+    Args:
+        model: a causal LM; trained in place unless ``lora`` wraps it.
+        tokenizer: its tokenizer.
+        rows: ``{"prompt", "response"}``; an empty prompt makes the whole text the response. The loss is on the
+            response.
+        max_length: in tokens; what stands after is cut.
+
+    Returns:
+        The trained model, in evaluation mode (a PEFT model with ``lora``).
+
+    Raises:
+        GuiderError: no rows, or a row without one of the columns.
+    """
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    check_rows(rows, ("prompt", "response"))
+    data = [_encode(tokenizer, row["prompt"], row["response"], max_length) for row in rows]
+    with scratch() as folder:
+        arguments = SFTConfig(
+            output_dir=folder,
+            max_length=max_length,
+            completion_only_loss=True,
+            dataset_kwargs={"skip_prepare_dataset": True},
+            # Rows of like length share a batch: less padding, half the time.
+            train_sampling_strategy="group_by_length",
+            **settings(schedule, model.device),
+        )
+        trainer = SFTTrainer(
+            model=model,
+            args=arguments,
+            processing_class=tokenizer,
+            train_dataset=Dataset.from_list(data),
+            peft_config=lora.config() if lora else None,
+        )
+        run(trainer, stage, progress)
+    return trainer.model.eval()
+
+
+def _encode(tokenizer, prompt: str, response: str, max_length: int) -> dict:
+    before = tokenizer(prompt)["input_ids"] if prompt else []
+    after = tokenizer(response, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
+    ids, labels = before + after, [-100] * len(before) + after
+    return {"input_ids": ids[:max_length], "labels": labels[:max_length]}
