@@ -20,7 +20,7 @@ class Answers:
     """The append-only file of a judge's answers, the last row of a key counting.
 
     A row is {"model", "base_url", "request" (see `request_hash`), "annotator", "choice" (the answer as the server sent
-    it, null where there was none), "reason" (why it gives no preference; null where it does), "usage", "date"}.
+    it, null where there was none), "reason" (why it gives no preference; null where it does), "usage", "seconds", "date"}.
 
     Args:
         path: the ``.jsonl`` file.

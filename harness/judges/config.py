@@ -99,8 +99,9 @@ def build_judge(spec: OpenAISpec | ReplaySpec | RewardSpec, task: str | None = N
         from harness.judges.replay import ReplayJudge
 
         return ReplayJudge(**settings)
-    from harness.judges.reward_model import RewardModel, RewardModelJudge, gold_reward
+    from harness.judges.reward import RewardJudge
+    from harness.judges.reward_model import RewardModel, gold_reward
 
     if spec.model is not None:
-        return RewardModelJudge(f"reward:{spec.model}", RewardModel(**settings))
-    return RewardModelJudge(f"gold:{task}", gold_reward(task))
+        return RewardJudge(f"reward:{spec.model}", RewardModel(**settings))
+    return RewardJudge(f"gold:{task}", gold_reward(task))

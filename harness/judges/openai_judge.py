@@ -106,7 +106,7 @@ class OpenAIJudge:
     async def _work(self, waiting: Iterator, written: asyncio.Queue, broken: "_Broken") -> None:
         for question, (model, base_url, request) in waiting:
             row = {"model": model, "base_url": base_url, "request": request, "choice": None, "reason": None}
-            row |= {"usage": None, "annotator": question.annotator}
+            row |= {"usage": None, "seconds": None, "annotator": question.annotator}
             if broken.reason:
                 row["reason"] = f"not asked: {broken.reason}"
             else:
@@ -119,6 +119,7 @@ class OpenAIJudge:
     async def _answer(self, question, broken: "_Broken") -> dict:
         from harness.adapters.annotators import UnparsableAnswer
 
+        began = time.monotonic()
         try:
             choice, usage = await self._endpoint.ask(question.body)
         except Failed as failed:
@@ -128,8 +129,11 @@ class OpenAIJudge:
         try:
             self.annotator.parse(question, choice)
         except UnparsableAnswer as error:
-            return {"choice": choice, "usage": usage, "reason": str(error)}
-        return {"choice": choice, "usage": usage}
+            reason = str(error)
+        else:
+            reason = None
+        seconds = round(time.monotonic() - began, 3)
+        return {"choice": choice, "usage": usage, "seconds": seconds, "reason": reason}
 
     async def _write(self, written: asyncio.Queue, answers: Answers) -> None:
         """One flush to the disk for all answers that have come since the last one."""

@@ -1,6 +1,7 @@
 """The judge that only remembers: recorded answers, and never a request."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import UserError
@@ -9,12 +10,27 @@ from harness.judges.judgement import Judgement, Pair
 from harness.judges.openai_judge import judgements
 
 
+@dataclass(frozen=True)
+class Recorded:
+    """The recorded answers to the questions about some pairs; ``rows`` as in `Answers`, one for each question."""
+
+    annotator: object
+    model: str
+    base_url: str
+    questions: list
+    rows: list[dict]
+
+    @property
+    def judge(self) -> str:
+        return f"{self.annotator.name}:{self.model}"
+
+
 class ReplayJudge:
     """Answers from an ``answers.jsonl`` that an `OpenAIJudge` has written.
 
     Args:
-        annotator, model: as the recording judge had them.
-        base_url: the server that was asked; None where the file holds the answers of one only.
+        annotator, model: as the recording judge had them; model None where the file holds one only.
+        base_url: the server that was asked; None where the file holds one only.
         answers: the file; None for ``answers.jsonl`` of the run's folder.
         say: called with every line that the user should see.
     """
@@ -31,6 +47,16 @@ class ReplayJudge:
 
     def judge(self, pairs: Sequence[Pair], baseline: str, folder: Path) -> list[Judgement]:
         """The judgements of the pairs, in their order.
+
+        Raises:
+            UserError: see `recorded`.
+        """
+        found = self.recorded(pairs, folder)
+        self._say(f"judgements: {len(found.questions)} needed, {len(found.rows)} stored, none asked")
+        return judgements(found.annotator, found.judge, pairs, baseline, found.questions, found.rows)
+
+    def recorded(self, pairs: Sequence[Pair], folder: Path) -> Recorded:
+        """The answers to all questions about the pairs.
 
         Raises:
             UserError: no file of answers, several judges in it and none named, or an answer that is not in it.
@@ -55,11 +81,10 @@ class ReplayJudge:
         ]
         if unusable:
             raise UserError(
-                f"{path}: {len(unusable)} of {len(pairs)} judgements are not recorded, the first for prompt "
-                f"{pairs[min(unusable)].key} (place {min(unusable)}); ask for them with judge=openai"
+                f"{path}: {len(unusable)} of {len(pairs)} judgements are not recorded, the first for instruction "
+                f"{min(unusable)} ({pairs[min(unusable)].key}); ask for them with judge=openai"
             )
-        self._say(f"judgements: {len(questions)} needed, {len(rows)} stored, none asked")
-        return judgements(annotator, f"{annotator.name}:{model}", pairs, baseline, questions, rows)
+        return Recorded(annotator, model, base_url, questions, rows)
 
 
 def _the_only(name: str, found: set[str], path: Path) -> str:

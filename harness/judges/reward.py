@@ -1,8 +1,12 @@
 """The judge that needs no API: Bradley-Terry on a reward."""
 
 import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from harness.judges.judgement import Judgement
+from harness.judges.judgement import Judgement, Pair
+
+Reward = Callable[[Sequence[tuple[str, str]]], list[float]]
 
 
 def bradley_terry(reward_baseline: float, reward_model: float) -> float:
@@ -27,17 +31,24 @@ class RewardJudge:
 
     Args:
         name: who is named as the judge in every judgement.
+        reward: the rewards of (instruction, response) pairs, in their order; None where the caller has the rewards and
+            calls `compare`.
     """
 
-    def __init__(self, name: str = "reward"):
-        self.name = name
+    def __init__(self, name: str = "reward", reward: Reward | None = None):
+        self.name, self._reward = name, reward
 
-    def judge(
-        self,
-        key: str,
-        responses: tuple[str, str],
-        rewards: tuple[float | None, float | None],
-        baseline: str,
+    def judge(self, pairs: Sequence[Pair], baseline: str, folder: Path) -> list[Judgement]:
+        """The judgements of the pairs, in their order. Nothing is stored in the folder: rewards cost no money."""
+        baselines = self._reward([(pair.instruction, pair.baseline) for pair in pairs])
+        models = self._reward([(pair.instruction, pair.response) for pair in pairs])
+        return [
+            self.compare(pair.key, (pair.baseline, pair.response), rewards, baseline)
+            for pair, rewards in zip(pairs, zip(baselines, models, strict=True), strict=True)
+        ]
+
+    def compare(
+        self, key: str, responses: tuple[str, str], rewards: tuple[float | None, float | None], baseline: str
     ) -> Judgement:
         """One judgement; ``responses`` and ``rewards`` are (baseline's, model's).
 

@@ -2,36 +2,10 @@
 
 import importlib
 import importlib.util
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 from harness.errors import UserError
-from harness.judges.judgement import Judgement, Pair
-from harness.judges.reward import RewardJudge
-
-Reward = Callable[[Sequence[tuple[str, str]]], list[float]]
-
-
-class RewardModelJudge:
-    """Judges pairs of responses by Bradley-Terry on a reward.
-
-    Args:
-        name: who is named as the judge.
-        reward: the rewards of (instruction, response) pairs, in their order.
-    """
-
-    def __init__(self, name: str, reward: Reward):
-        self.name, self._reward = name, reward
-
-    def judge(self, pairs: Sequence[Pair], baseline: str, folder: Path) -> list[Judgement]:
-        """The judgements of the pairs, in their order. Nothing is stored in the folder: rewards cost no money."""
-        baselines = self._reward([(pair.instruction, pair.baseline) for pair in pairs])
-        models = self._reward([(pair.instruction, pair.response) for pair in pairs])
-        compare = RewardJudge(self.name).judge
-        return [
-            compare(pair.key, (pair.baseline, pair.response), rewards, baseline)
-            for pair, rewards in zip(pairs, zip(baselines, models, strict=True), strict=True)
-        ]
+from harness.judges.reward import Reward
 
 
 class RewardModel:

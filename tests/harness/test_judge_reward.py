@@ -40,7 +40,7 @@ def test_a_reward_that_is_no_number_is_refused(reward):
 
 
 def test_the_judgement_holds_lengths_in_characters_and_names_judge_and_baseline():
-    judgement = RewardJudge("gold").judge("k", ("né", "longer"), (0.0, math.log(3)), "base-1")
+    judgement = RewardJudge("gold").compare("k", ("né", "longer"), (0.0, math.log(3)), "base-1")
     assert judgement.row() == {
         "key": "k",
         "preference": pytest.approx(1.75),
@@ -53,8 +53,8 @@ def test_the_judgement_holds_lengths_in_characters_and_names_judge_and_baseline(
 
 def test_equal_responses_are_a_tie_and_a_missing_reward_is_a_missing_judgement():
     judge = RewardJudge()
-    assert judge.judge("k", ("same", "same"), (None, None), "b").preference == 1.5
-    missing = judge.judge("k", ("a", "b"), (0.0, math.nan), "b")
+    assert judge.compare("k", ("same", "same"), (None, None), "b").preference == 1.5
+    missing = judge.compare("k", ("a", "b"), (0.0, math.nan), "b")
     assert missing.preference is None
     assert "reward" in missing.row()["reason"]
 
