@@ -1,0 +1,107 @@
+"""lm-eval's tasks: loading one, and scoring a model on some of its documents."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from harness.adapters.lm_eval import GuidedLM
+from harness.config import Task
+from harness.errors import UserError
+from harness.task_file import TaskFile
+
+
+class LoadedTask:
+    """An lm-eval task, ready to be evaluated again and again.
+
+    Args:
+        file: the task; a built-in one costs lm-eval's scan of all its tasks (some seconds).
+        data: handed to the task's own loader as ``data``, where it reads a local file.
+
+    Raises:
+        UserError: lm-eval knows no such task, cannot build it, or it asks for log-likelihoods.
+    """
+
+    def __init__(self, file: TaskFile, data: str | None = None):
+        logging.getLogger("lm_eval").setLevel(logging.ERROR)
+        from lm_eval.tasks import TaskManager
+
+        self.file = file
+        self.manager = TaskManager(include_defaults=file.path is None, metadata={"data": data} if data else None)
+        try:
+            loaded = self.manager.load([_spec(file)])["tasks"]
+        except KeyError:
+            raise UserError(
+                f"task.name={file.name}: lm-eval knows no such task; see `python -m harness lm_eval ls tasks`"
+            ) from None
+        except Exception as error:  # whatever a task's own code raises
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            raise UserError(
+                f"task {file.name}: lm-eval cannot build it: {type(error).__name__}: {reason[0]}"
+            ) from error
+        if len(loaded) != 1:
+            raise UserError(
+                f"task.name={file.name}: a group of {len(loaded)} tasks; a sweep runs one task, name one of them"
+            )
+        (self.task,) = loaded.values()
+        if self.task.OUTPUT_TYPE != "generate_until":
+            raise UserError(
+                f"task {file.name}: asks for {self.task.OUTPUT_TYPE}, and a sweep compares responses; "
+                "evaluate it with `python -m harness lm_eval --model ivg`"
+            )
+        if self.task.config.repeats != 1:
+            raise UserError(
+                f"task {file.name}: repeats={self.task.config.repeats}; set repeats: 1 and ask for seeds=[0,1,...]"
+            )
+
+    def __len__(self) -> int:
+        return len(self.task.eval_docs)
+
+    def evaluate(self, model: GuidedLM, task: Task, indices: list[int]) -> list[tuple[str, dict[str, float]]]:
+        """Score a model's responses: (prompt's text, scores by lm-eval's metric) of every document, in order.
+
+        Args:
+            indices: which documents.
+        """
+        from lm_eval import simple_evaluate
+
+        results = simple_evaluate(
+            model=model,
+            tasks=[self.task],
+            task_manager=self.manager,
+            num_fewshot=task.num_fewshot,
+            apply_chat_template=task.apply_chat_template,
+            system_instruction=task.system_instruction,
+            samples={self.task.config.task: indices},
+            bootstrap_iters=0,
+            log_samples=True,
+        )
+        scored: dict[int, tuple[str, dict[str, float]]] = {}
+        for sample in results["samples"][
+            self.task.config.task
+        ]:  # one per document and filter; later filters add scores
+            prompt, scores = scored.setdefault(sample["doc_id"], (model.asked(sample["arguments"][0][0]).text, {}))
+            for metric in sample["metrics"]:
+                if isinstance(sample[metric], bool | int | float):
+                    scores.setdefault(metric, float(sample[metric]))
+        return [scored[index] for index in indices]
+
+
+def _spec(file: TaskFile) -> Any:
+    """What lm-eval loads: a name, or a local task's configuration with its data files made absolute."""
+    if file.path is None:
+        return file.name
+    from lm_eval.tasks._yaml_loader import load_yaml
+
+    config = load_yaml(file.path)
+    kwargs = config.get("dataset_kwargs") or {}
+    if "data_files" in kwargs:
+        config["dataset_kwargs"] = {**kwargs, "data_files": _absolute(kwargs["data_files"], file.path.parent)}
+    return config
+
+
+def _absolute(files: Any, folder: Path) -> Any:
+    if isinstance(files, dict):
+        return {split: _absolute(value, folder) for split, value in files.items()}
+    if isinstance(files, list):
+        return [_absolute(value, folder) for value in files]
+    return files if "://" in files or Path(files).is_absolute() else str(folder / files)

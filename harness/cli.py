@@ -1,0 +1,58 @@
+"""The command line: find the verb, run it, and say what went wrong in one line."""
+
+import errno
+import sys
+import traceback
+
+from harness.nearest import nearest
+from harness.verbs import VERBS
+
+INTERRUPTED = 130
+
+
+def main(argv: list[str]) -> int:
+    """Run a verb; the exit code: 0, the error's ``exit_code`` (2 for bad input), or 130 after Ctrl-C.
+
+    Args:
+        argv: the command line after the program's name: the verb, then its options; ``--debug`` anywhere before a
+            verb's own arguments shows tracebacks.
+    """
+    debug = "--debug" in argv
+    argv = [argument for argument in argv if argument != "--debug"]
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(overview())
+        return 0
+    try:
+        if argv[0] not in VERBS:
+            return _fail(f"{argv[0]}: no such verb; {nearest(argv[0], VERBS)}", 2)
+        return VERBS[argv[0]].load()(argv[1:]) or 0
+    except KeyboardInterrupt:
+        print("stopped; run the same command to go on", file=sys.stderr)
+        return INTERRUPTED
+    except ValueError as error:
+        if not hasattr(error, "exit_code") or debug:
+            raise
+        return _fail(str(error), error.exit_code)
+    except OSError as error:
+        if debug or error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT):
+            raise
+        return _fail(
+            f"{error.filename or 'disk'}: {error.strerror}; nothing recorded is lost: make room and run again", 2
+        )
+    except BaseException:
+        if debug:
+            traceback.print_exc()
+        raise
+
+
+def overview() -> str:
+    """The verbs, one line each."""
+    width = max(map(len, VERBS))
+    lines = ["usage: python -m harness VERB [option=value ...] [--help] [--debug]", ""]
+    lines += [f"  {name:<{width}}  {verb.help}" for name, verb in VERBS.items()]
+    return "\n".join(lines)
+
+
+def _fail(message: str, code: int) -> int:
+    print("error: " + " ".join(message.split()), file=sys.stderr)
+    return code

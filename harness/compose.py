@@ -1,0 +1,176 @@
+"""From the command line to a configuration: Hydra's composition, with errors that name the nearest right key."""
+
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from harness.errors import UserError
+from harness.nearest import nearest
+
+GUIDER = "guider"
+
+
+class Composed:
+    """A composed configuration.
+
+    Attributes:
+        config: everything but the guiders, interpolations resolved; ``config["guider"]`` are the chosen names.
+        guider_overrides: (dotted key inside a guider, value) from ``guider.KEY=VALUE``, in the order they were given.
+    """
+
+    def __init__(self, config: dict, guider_overrides: list[tuple[str, Any]]):
+        self.config = config
+        self.guider_overrides = guider_overrides
+
+
+def compose(verb: str, arguments: list[str]) -> Composed:
+    """Compose ``conf/VERB.yaml`` with overrides in Hydra's grammar.
+
+    ``guider=[a,b]`` chooses guiders; ``guider.KEY=VALUE`` changes every chosen guider that has the key. A model given
+    as a text is its path: ``model.base=PATH``. A task given as a YAML file is that lm-eval task.
+
+    Raises:
+        UserError: an override that does not parse, or an unknown key, group or choice, with the nearest right one.
+    """
+    chosen, inside, groups, values = None, [], [], []
+    for override in _parse(arguments):
+        key = override.get_key_element().lstrip("+~")
+        if key == GUIDER:
+            chosen = _value(override)
+        elif key.startswith(GUIDER + "."):
+            inside.append((key.removeprefix(GUIDER + "."), _value(override)))
+        elif key == "task" and str(override.value()).endswith((".yaml", ".yml")):
+            groups.append("task=lm_eval")
+            values.append(_parse([f"task.path={override.get_value_element_as_str()}"])[0])
+        elif key in _groups():
+            groups.append(_group_choice(key, override))
+        else:
+            values.append(override)
+    lines = [_value_line(override, _bare(verb, groups)) for override in values]
+    config = _hydra(verb, groups + lines)
+    try:
+        plain = OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        raise UserError(_first_line(error)) from None
+    if chosen is not None:
+        plain[GUIDER] = chosen
+    return Composed(plain, inside)
+
+
+def guider_config(name: str) -> dict:
+    """The configuration of a guider, interpolations unresolved.
+
+    Args:
+        name: a file of ``conf/guider``, or a path to a YAML file of that kind.
+
+    Raises:
+        UserError: no such guider, or a file that does not parse.
+    """
+    if name.endswith((".yaml", ".yml")):
+        path = Path(name)
+        if not path.is_file():
+            raise UserError(f"guider={name}: no such file; give a YAML file or one of {', '.join(choices(GUIDER))}")
+    else:
+        if name not in choices(GUIDER):
+            raise UserError(f"guider={name}: no such guider; {nearest(name, choices(GUIDER))}")
+        path = _folder(GUIDER) / f"{name}.yaml"
+    try:
+        config = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    except Exception as error:  # YAML and OmegaConf errors share no base class
+        raise UserError(f"{name}: does not parse: {_first_line(error)}") from None
+    if not isinstance(config, dict) or "_target_" not in config:
+        raise UserError(f"{name}: a guider's configuration needs _target_, as in conf/guider/ivg.yaml")
+    return config
+
+
+def choices(group: str) -> list[str]:
+    """The configurations of a group, by name."""
+    return sorted(item.name.removesuffix(".yaml") for item in _folder(group).iterdir() if item.name.endswith(".yaml"))
+
+
+def dotted(config: Any, prefix: str = "") -> Iterator[str]:
+    """Every key of a nested configuration, dotted."""
+    if isinstance(config, dict):
+        for name, value in config.items():
+            yield prefix + name
+            yield from dotted(value, f"{prefix}{name}.")
+
+
+def _folder(group: str):
+    return resources.files("conf") / group
+
+
+def _groups() -> list[str]:
+    return [item.name for item in resources.files("conf").iterdir() if item.is_dir() and not item.name.startswith("_")]
+
+
+def _parse(arguments: list[str]) -> list[Override]:
+    parsed = []
+    for argument in arguments:
+        if argument.startswith("-"):
+            raise UserError(f"{argument}: no such option; options are written key=value, see --help")
+        if "=" not in argument and not argument.startswith("~"):
+            raise UserError(f"{argument}: not an override; write key=value, for example grid.weight=[1,2]")
+        try:
+            parsed.append(OverridesParser.create().parse_override(argument))
+        except HydraException as error:
+            mend = "quote a value that holds commas, brackets or equals signs"
+            raise UserError(f"{argument}: does not parse ({_first_line(error)}); {mend}") from None
+    return parsed
+
+
+def _value(override: Override) -> Any:
+    value = override.value()
+    return OmegaConf.to_container(OmegaConf.create({"value": value}))["value"]
+
+
+def _group_choice(key: str, override: Override) -> str:
+    name = str(override.value())
+    if name not in choices(key):
+        raise UserError(f"{key}={name}: no such configuration; {nearest(name, choices(key))}")
+    return f"{key}={name}"
+
+
+def _bare(verb: str, groups: list[str]) -> dict:
+    return OmegaConf.to_container(_hydra(verb, groups), resolve=False)
+
+
+def _value_line(override: Override, bare: dict) -> str:
+    """The override as a line, once its key is known to exist; a text for a model becomes the model's path."""
+    line, key = override.input_line, override.get_key_element().lstrip("+~")
+    if override.is_add() or override.is_delete():
+        return line
+    if key not in set(dotted(bare)):
+        raise UserError(f"{key}: no such key; {nearest(key, [*dotted(bare), *_groups()])}")
+    node = OmegaConf.select(OmegaConf.create(bare), key)
+    if isinstance(node, DictConfig):
+        if "path" not in node or not isinstance(override.value(), str):
+            inner = ", ".join(f"{key}.{name}" for name in list(node)[:4])
+            raise UserError(f"{key}: holds several values; set one of {inner}")
+        return f"{key}.path={override.get_value_element_as_str()}"
+    return line
+
+
+def _hydra(verb: str, overrides: list[str]) -> DictConfig:
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_module("conf", version_base="1.3", job_name=verb):
+            return hydra_compose(verb, overrides)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(_first_line(error)) from None
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0].strip()

@@ -1,0 +1,195 @@
+"""Models by name: where they lie, which revision they are, and loading each once."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.utils import get_object
+
+from harness.errors import UserError
+from harness.nearest import nearest
+
+if TYPE_CHECKING:
+    from guiders import LM, Guider
+
+EMBEDDED = "embedded:"
+# What a model's outputs depend on; other files of the folder (a README, an optimizer's state) do not change them.
+MODEL_FILES = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja")
+
+
+def places(config: Any, prefix: str = "") -> Iterator[tuple[str, dict]]:
+    """The models of a guider's configuration: (dotted place, specification), in order."""
+    if not isinstance(config, dict):
+        return
+    for name, value in config.items():
+        if is_model(value):
+            yield prefix + name, value
+        else:
+            yield from places(value, f"{prefix}{name}.")
+
+
+def is_model(node: Any) -> bool:
+    """Whether a node of a configuration is a model's specification."""
+    return isinstance(node, dict) and "path" in node and "_target_" not in node
+
+
+class Resolver:
+    """Finds models and says which revision each is.
+
+    Hashing and hub look-ups are done once per model.
+
+    Args:
+        build: whether embedded models that are not there yet are built.
+
+    Attributes:
+        built: whether any were.
+    """
+
+    def __init__(self, build: bool = True):
+        self.build, self.built = build, False
+        self._revisions: dict[tuple[str, str | None], str] = {}
+
+    def folder(self, spec: dict, place: str) -> str:
+        """The path or hub name that a model is loaded from; builds the embedded models on first use.
+
+        Raises:
+            UserError: no path, a path that does not exist, an embedded model of an unknown name.
+        """
+        path = spec["path"]
+        if path is None:
+            raise UserError(
+                f"guider.{place}: no model is given; set the model that it names, as in model.base=PATH, or guider.{place}=PATH"
+            )
+        if path.startswith(EMBEDDED):
+            from harness import embedded
+
+            return str(embedded.build()[_embedded_name(path)])
+        local = Path(path).expanduser()
+        if local.is_dir():
+            return str(local)
+        if local.exists() or path.startswith(("/", ".", "~")) or path.count("/") != 1:
+            raise UserError(
+                f"{path}: no such model folder (guider.{place}); give a folder with config.json, or a hub name"
+            )
+        return path
+
+    def revision(self, spec: dict, place: str) -> str:
+        """What exactly a model is: the hash of a folder's files, or a hub commit.
+
+        Raises:
+            UserError: as ``folder``; a folder without safetensors; a hub model that is neither cached nor reachable.
+        """
+        path = spec["path"]
+        key = (path, spec.get("revision"))
+        if key not in self._revisions:
+            self._revisions[key] = self._find_revision(spec, place)
+        return self._revisions[key]
+
+    def _find_revision(self, spec: dict, place: str) -> str:
+        folder = self.folder(spec, place)
+        if Path(folder).is_dir():
+            return hash_folder(Path(folder))
+        from huggingface_hub import HfApi, try_to_load_from_cache
+        from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+        try:
+            return HfApi().model_info(folder, revision=spec.get("revision")).sha
+        except (HfHubHTTPError, OfflineModeIsEnabled, OSError, ValueError) as error:
+            cached = try_to_load_from_cache(folder, "config.json", revision=spec.get("revision"))
+            if isinstance(cached, str):  # .../snapshots/COMMIT/config.json
+                return Path(cached).parent.name
+            reason = type(error).__name__
+            raise UserError(
+                f"{folder}: neither a folder, nor in the hub's cache, nor found on the hub ({reason}; guider.{place}); "
+                "check the name or give a folder"
+            ) from None
+
+
+def _embedded_name(path: str) -> str:
+    name = path.removeprefix(EMBEDDED)
+    names = ("base", "untuned", "tuned", "value")
+    if name not in names:
+        raise UserError(f"{path}: no such embedded model; {nearest(path, [EMBEDDED + known for known in names])}")
+    return name
+
+
+def hash_folder(folder: Path) -> str:
+    """The SHA-256 of a model folder's files, names included: "sha256:" and 16 hex digits.
+
+    Raises:
+        UserError: a folder without config.json or without safetensors weights.
+    """
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{folder}: no config.json there; give a folder written by save_pretrained")
+    files = sorted({file for pattern in MODEL_FILES for file in folder.glob(pattern) if file.is_file()})
+    if not any(file.suffix == ".safetensors" for file in files):
+        raise UserError(f"{folder}: no *.safetensors there; save the model with save_pretrained")
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{file.name}\0{os.path.getsize(file)}\0".encode())
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 22):
+                digest.update(block)
+    return f"sha256:{digest.hexdigest()[:16]}"
+
+
+class Pool:
+    """Builds guiders; a model that several guiders use is loaded once.
+
+    Args:
+        device: where every model is put: "cpu", "cuda", "cuda:1", "mps".
+    """
+
+    def __init__(self, resolver: Resolver, device: str = "cpu"):
+        self.resolver = resolver
+        self.device = device
+        self._models: dict[tuple, LM] = {}
+
+    def guider(self, config: dict) -> "Guider":
+        """Build a guider: models from the pool, everything else by its ``_target_``.
+
+        This reads tokenizers, and so compares vocabularies, but no weights: a model's weights are read when it is first used.
+
+        Raises:
+            UserError: a ``_target_`` that does not exist or does not take the given settings.
+            GuiderError: what the parts themselves refuse.
+        """
+        return self._build(config, "")
+
+    def _build(self, node: Any, place: str) -> Any:
+        if is_model(node):
+            return self._load(node, place)
+        if isinstance(node, list):
+            return [self._build(item, place) for item in node]
+        if not isinstance(node, dict):
+            return node
+        parts = {name: self._build(value, f"{place}.{name}".lstrip(".")) for name, value in node.items()}
+        target = parts.pop("_target_", None)
+        if target is None:
+            return parts
+        try:
+            factory = get_object(target)
+        except (ImportError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise UserError(f"guider.{place or '_target_'}: {target} does not import: {reason}") from None
+        try:
+            return factory(**parts)
+        except TypeError as error:
+            raise UserError(f"guider.{place}: {target} refuses its settings: {error}") from None
+
+    def _key(self, spec: dict, place: str) -> tuple:
+        return (
+            self.resolver.folder(spec, place),
+            *(spec.get(name) for name in ("head", "revision", "dtype", "template")),
+        )
+
+    def _load(self, spec: dict, place: str) -> "LM":
+        from guiders import LM
+
+        key = self._key(spec, place)
+        if key not in self._models:
+            options = {name: value for name, value in spec.items() if name != "path"}
+            self._models[key] = LM.load(key[0], device=self.device, **options)
+        return self._models[key]

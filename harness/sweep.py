@@ -1,0 +1,129 @@
+"""The verb ``sweep``: every setting on the dev prompts, the best of each method on the test prompts, one report."""
+
+import os
+import shlex
+import time
+from collections.abc import Sequence
+
+from harness.compose import compose
+from harness.config import Sweep, validated
+from harness.estimate import dry_run
+from harness.judging import Judging
+from harness.manifest import Manifest
+from harness.models import Resolver
+from harness.options import show_options
+from harness.plan import Job, Plan
+from harness.progress import Progress, duration
+from harness.report import compile_run
+from harness.run_folder import RunFolder, write_text
+from harness.selection import best_settings
+from harness.trials import settings_of
+
+
+def main(arguments: list[str]) -> int:
+    """``python -m harness sweep [--dry-run] [key=value ...]``"""
+    if {"-h", "--help"} & set(arguments):
+        show_options("sweep", Sweep, {"--dry-run": "print the trials, what is done and the time left; run nothing"})
+        return 0
+    dry = "--dry-run" in arguments
+    overrides = [argument for argument in arguments if argument != "--dry-run"]
+    composed = compose("sweep", overrides)
+    sweep = validated(Sweep, composed.config)
+    settings = settings_of(sweep, composed.guider_overrides)
+    judging = Judging(sweep.judge, sweep.select.metric or "gold_reward") if sweep.judge else None
+    run = RunFolder(sweep.run_dir)
+    if dry:
+        plan = Plan(sweep, settings, Resolver(build=False), run, Manifest(run.path / "manifest.json"))
+        print(dry_run(plan))
+        return 0
+    run.open()
+    try:
+        return _run(sweep, settings, judging, run, arguments, composed.guider_overrides)
+    finally:
+        run.close()
+
+
+def _run(sweep: Sweep, settings, judging: Judging | None, run: RunFolder, arguments: list[str], overrides: list) -> int:
+    os.environ.setdefault("TQDM_DISABLE", "1")  # lm-eval's bars; the sweep has its own
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    began = time.perf_counter()
+    manifest = Manifest(run.path / "manifest.json")
+    write_text(run.path / "config.yaml", _config_text(sweep, overrides))
+    plan = Plan(sweep, settings, Resolver(), run, manifest)
+    if "models" in plan.seconds:
+        manifest.add_seconds("models", plan.seconds["models"])
+    command = ["python", "-m", "harness", "sweep", *arguments]
+    stage = Stage(plan, judging, manifest, command)
+    stage.run(plan.first_stage(), "dev" if sweep.select.metric else "all")
+    if sweep.select.metric:
+        best = best_settings(run, plan.dev_trials(), sweep.select.metric)
+        plan.select(best)
+        stage.run(plan.second_stage(), "test")
+    run.write_trials(plan.rows())
+    if stage.generated:
+        print(f"generated {stage.generated} samples in {duration(time.perf_counter() - began)}")
+    else:
+        print("nothing to generate: every sample of this configuration is recorded")
+    compile_run(run)
+    print(f"report: {run.report / 'index.html'}")
+    return 0
+
+
+class Stage:
+    """Runs the jobs of a stage: decode, score, judge.
+
+    Attributes:
+        generated: samples that were decoded by this process.
+    """
+
+    def __init__(self, plan: Plan, judging: Judging | None, manifest: Manifest, command: list[str]):
+        self.plan, self.judging, self.manifest, self.command = plan, judging, manifest, command
+        self.generated = 0
+        self._runner = None
+
+    def run(self, jobs: Sequence[Job], name: str) -> None:
+        """Do what is missing of some jobs; a complete job costs the reading of its files."""
+        self.plan.run.write_trials(self.plan.rows())
+        todo = [job for job in jobs if not self.plan.is_complete(job)]
+        began = time.perf_counter()
+        if todo:
+            self._start(todo)
+            samples = sum(self.plan.missing(job) or 0 for job in todo)
+            with self._runner.progress.stage(name, samples):
+                for number, job in enumerate(todo, 1):
+                    self.generated += self._runner.run(job, f"{number}/{len(todo)}")
+        for job in jobs:
+            if self.judging and not job.is_base:
+                self.judging.judge(self.plan.run, job.trial, self.plan.baseline(job).trial)
+        if todo:
+            self.manifest.add_seconds(name, time.perf_counter() - began)
+            self.manifest.write()
+
+    def _start(self, todo: Sequence[Job]) -> None:
+        """Load what decoding needs: lm-eval, tokenizers (and so vocabularies are compared), but no weights yet."""
+        from harness.runner import Runner
+
+        if self._runner is None:
+            self._runner = Runner(self.plan, self.manifest, Progress())
+            self.manifest.record_run(
+                [_shown(word) for word in self.command], self.plan.sweep.device, self.plan.models()
+            )
+            self.manifest.write()
+        for job in todo:
+            self._runner.prepare(job)
+
+
+def _shown(word: str) -> str:
+    """A word of the command line; what looks like a key is not written down."""
+    name, sign, _ = word.partition("=")
+    hidden = sign and any(part in name.lower() for part in ("api_key", "token=", "secret", "password"))
+    return shlex.quote(f"{name}=***" if hidden else word)
+
+
+def _config_text(sweep: Sweep, overrides: list[tuple[str, object]]) -> str:
+    import yaml
+
+    values = sweep.model_dump()
+    if overrides:
+        values["guider_overrides"] = {key: value for key, value in overrides}
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)

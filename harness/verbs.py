@@ -1,0 +1,34 @@
+"""The verbs of the command line: one line each, imported only when called."""
+
+import importlib
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One verb.
+
+    Attributes:
+        target: ``module:function``; the function takes the arguments after the verb and returns the exit code.
+        help: one line.
+    """
+
+    target: str
+    help: str
+
+    def load(self) -> Callable[[list[str]], int]:
+        module, _, function = self.target.partition(":")
+        return getattr(importlib.import_module(module), function)
+
+
+VERBS: dict[str, Verb] = {
+    "sweep": Verb(
+        "harness.sweep:main", "run guiders over a grid of settings, choose on dev prompts, report on test prompts"
+    ),
+    "report": Verb("harness.report:main", "compile the report of one or several runs from their records"),
+    "lm_eval": Verb(
+        "harness.adapters.lm_eval_cli:main", "lm-eval's own command line, with the model `ivg` and tasks/ known"
+    ),
+}
