@@ -2,11 +2,12 @@
 
 Adding a task takes one folder, and about 50 lines:
 
-1. `tasks/NAME/NAME.yaml`: an ordinary lm-eval task of `output_type: generate_until`. `NAME_dev.yaml` is the same on the
-   dev prompts, on which a sweep chooses its settings; without it, there is no dev split.
-2. `tasks/NAME/task.py`, named by `!function task.…` in the YAML: `load(**_)` returns {split: datasets.Dataset}, each row
-   with the field which `doc_to_text` renders; `process_results(doc, [response])` returns {metric: float}, each metric
-   listed under `metric_list` with `aggregation: mean`. A hub data set needs `dataset_path` instead of `load`.
+1. `tasks/NAME/NAME.yaml`: an ordinary lm-eval task of `output_type: generate_until`. `NAME_dev.yaml` is the same on
+   the dev prompts, on which a sweep chooses its settings; without it, there is no dev split.
+2. `tasks/NAME/task.py`, named by `!function task.…` in the YAML: `load(**_)` returns {split: datasets.Dataset},
+   each row with the field which `doc_to_text` renders; `process_results(doc, [response])` returns {metric: float},
+   each metric listed under `metric_list` with `aggregation: mean`. A hub data set needs `dataset_path` instead of
+   `load`.
 3. A folder outside this package works as well: lm-eval's `include_path` takes any.
 
 The harness reads nothing else of a task, so `lm_eval --tasks NAME --include_path …` gives the same scores without it.

@@ -1,8 +1,8 @@
 """Texts, prompts, preference pairs and rewards of the reviews task, all drawn from a seed.
 
-A prompt is the neutral beginning of a review (its gold reward is 0); a text is prompt + response, and a response begins with
-a space. The splits share no prompt: a prompt belongs to the split which its own hash names, and everything to train on
-(`corpus`, `pairs`, `rewards`) begins with train prompts alone.
+A prompt is the neutral beginning of a review (its gold reward is 0); a text is prompt + response, and a response
+begins with a space. The splits share no prompt: a prompt belongs to the split which its own hash names, and
+everything to train on (`corpus`, `pairs`, `rewards`) begins with train prompts alone.
 """
 
 import hashlib
@@ -14,6 +14,7 @@ from ..errors import TaskError
 from . import gold, grammar
 
 SPLITS = ("train", "dev", "test")
+MAX_DRAWS_PER_PROMPT = 200
 
 
 def split_of(prompt: str) -> str:
@@ -43,7 +44,7 @@ def prompts(split: str, n: int, seed: int = 0) -> list[str]:
     _check(n, split)
     found: dict[str, None] = {}
     rng = random.Random(f"prompts:{split}:{seed}")
-    for _ in range(200 * n + 10_000):
+    for _ in range(MAX_DRAWS_PER_PROMPT * n + 10_000):
         if len(found) == n:
             break
         prompt = grammar.sample_review(rng).prompt
@@ -77,7 +78,7 @@ def rewards(n: int, seed: int) -> list[dict]:
 
 
 def respond(rng: random.Random, prompt: str) -> str:
-    """A response to a prompt from the grammar, given the prompt: with a fresh sentiment, as a prompt says nothing of it."""
+    """A response from the grammar given the prompt; its sentiment is drawn afresh, as a prompt says nothing of it."""
     while True:
         review = grammar.sample_review(rng)
         # "My ..." and "Last night I ..." continue differently.

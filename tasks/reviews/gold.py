@@ -1,15 +1,16 @@
 """The gold reward and the fluency of any text, exact under the grammar.
 
-The reward is log P(positive | text) - log P(negative | text), in nats. The two sentiments are equally probable a priori and
-sentences are independent given the sentiment, so it is a sum of log-likelihood ratios over the sentences:
+The reward is log P(positive | text) - log P(negative | text), in nats. The two sentiments are equally probable a
+priori and sentences are independent given the sentiment, so it is a sum of log-likelihood ratios over the sentences:
 
 - a sentence of the grammar gives its exact log-likelihood ratio (`parser.sentence`);
-- an unfinished last sentence gives that of its beginning, summed over all completions (`parser.beginning`): exact as well,
-  so a token limit neither rewards nor punishes;
-- a sentence that stands twice counts once: no review of the grammar holds one twice, and repetition is no new evidence;
-- any other sentence gives, for each distinct evaluative phrase in it, `DISCOUNT` of the ratio which that phrase carries in
-  the plainest sentence; all such sentences of a text together give at most `CAP` nats either way. So broken text cannot
-  buy what a single clear sentence gives.
+- an unfinished last sentence gives that of its beginning, summed over all completions (`parser.beginning`): exact
+  as well, so a token limit neither rewards nor punishes;
+- a sentence that stands twice counts once: no review of the grammar holds one twice, and repetition is no new
+  evidence;
+- any other sentence gives, for each distinct evaluative phrase in it, `DISCOUNT` of the ratio which that phrase
+  carries in the plainest sentence; all such sentences of a text together give at most `CAP` nats either way. So
+  broken text cannot buy what two clear sentences give.
 
 An empty text has reward 0. Every reward is finite: a text has finitely many distinct parsed sentences.
 """
@@ -25,7 +26,7 @@ CAP = 1.0
 
 
 def sentences(text: str) -> tuple[list[str], str]:
-    """The finished sentences of a text, and its unfinished last one ("" if there is none), without outer white space."""
+    """The finished sentences of a text, and its unfinished last one ("" if there is none), stripped."""
     found = [match.strip() for match in re.findall(r"[^.!?]*[.!?]+|[^.!?]+$", text)]
     found = [sentence for sentence in found if sentence]
     if found and found[-1][-1] not in ".!?":
@@ -60,12 +61,9 @@ def fluency(text: str) -> float:
 def _distinct(text: str) -> list[tuple[str, parser.Parse]]:
     finished, torn = sentences(text)
     parses = [(sentence, parser.sentence(sentence)) for sentence in dict.fromkeys(finished)]
-    # A cut repetition is a repetition too, once it says more than a neutral beginning does.
-    if torn:
-        parse = parser.beginning(torn)
-        repeated = parse.log_ratio != 0 and any(sentence.startswith(torn) for sentence in finished)
-        if not repeated:
-            parses.append((torn, parse))
+    # A repetition that lacks its full stop is one too; a shorter beginning may still become another sentence.
+    if torn and torn + "." not in finished:
+        parses.append((torn, parser.beginning(torn)))
     return parses
 
 

@@ -3,12 +3,13 @@
 The miniature of the controlled-sentiment task of Liu et al. (2024, arXiv 2409.17819). A review is drawn so:
 
 1. the latent sentiment s is positive (+1) or negative (-1), each with probability 1/2;
-2. one opening, one to three middle sentences (`P_MIDDLE`) and one closing, each with a template drawn uniformly from its
-   pool; none of this depends on s;
-3. each sentence has a main polarity a, which agrees with s with probability `P_AGREE`; a conceded clause ("although ...")
-   has the polarity -a;
-4. each evaluative phrase, its polarity p given, has a strength (1 mild, 2 clear, 3 strong) drawn from `P_STRENGTH[p == s]`,
-   and an adjective is left alone, hedged or boosted by `P_MODIFIER[p == s]`; the words are uniform within their level;
+2. one opening, one to three middle sentences (`P_MIDDLE`) and one closing, each with a template drawn uniformly
+   from its pool; none of this depends on s;
+3. each sentence has a main polarity a, which agrees with s with probability `P_AGREE`; a conceded clause
+   ("although ...") has the polarity -a;
+4. each evaluative phrase, its polarity p given, has a strength (1 mild, 2 clear, 3 strong) drawn from
+   `P_STRENGTH[p == s]`, and an adjective is left alone, hedged or boosted by `P_MODIFIER[p == s]`; the words are
+   uniform within their level;
 5. neutral slots are uniform; an aspect is uniform over those that the review has not named.
 
 Given s the sentences are independent but for the aspects, which don't depend on s: so the log-odds of s given a review
@@ -82,7 +83,7 @@ def options(slot: str, polarity: int) -> tuple[Option, ...]:
 
 def _evaluative(name: str, polarity: int) -> tuple[Option, ...]:
     found = []
-    for strength in (1, 2, 3):
+    for strength in P_STRENGTH[True]:
         phrases = words.EVALUATIVE[name][polarity * strength]
         for kind, modifiers in MODIFIERS.items() if name == "adj" else [("", ("",))]:
             share = [P_STRENGTH[polarity == s][strength] / len(phrases) for s in SENTIMENTS]

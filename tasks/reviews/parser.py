@@ -1,8 +1,9 @@
 """The grammar as a weighted automaton over words: the exact probability of a sentence, or of its beginning.
 
-The forward algorithm keeps, for each state that the words so far can have reached, their probability under a positive and
-under a negative review. Derivations are summed, so an ambiguous sentence is scored exactly; and because every state's
-completions sum to one, the sum over the states is the probability that a sentence BEGINS with these words.
+The forward algorithm keeps, for each state that the words so far can have reached, their probability under a
+positive and under a negative review. Derivations are summed, so an ambiguous sentence is scored exactly; and
+because every state's completions sum to one, the sum over the states is the probability that a sentence BEGINS with
+these words.
 """
 
 import math
@@ -16,7 +17,7 @@ Edges = dict[str, list[tuple[int, float, float]]]
 
 
 class Parse(NamedTuple):
-    """What the grammar says of a sentence: is it one (or the beginning of one), and its log-likelihood ratio in nats."""
+    """Whether the grammar has a sentence (or one that begins so), and its log-likelihood ratio in nats."""
 
     parsed: bool
     log_ratio: float
@@ -105,7 +106,8 @@ def sentence(text: str) -> Parse:
 
 @lru_cache(maxsize=100_000)
 def beginning(text: str) -> Parse:
-    """The parse of a sentence cut short, be it within a word: its log-likelihood ratio, summed over all completions."""
+    """The parse of a sentence cut short, be it within a word: its log-likelihood ratio, summed over all
+    completions."""
     text = text.rstrip()
     words = _words(text)
     if not words:

@@ -1,7 +1,7 @@
 """What the task YAMLs call: the prompts as data sets, and the scores of a response.
 
-lm-eval imports this file by its path, not as part of a package, and so it finds its siblings for itself: they need not be
-installed for `lm_eval --include_path …` to work.
+lm-eval imports this file by its path, not as part of a package, and so it finds its siblings for itself: they need
+not be installed for `lm_eval --include_path …` to work.
 """
 
 import importlib

@@ -1,8 +1,8 @@
 """Sentence templates, in three pools: the opening, the middle and the closing of a review.
 
-`{adj+}` is an evaluative phrase with the sentence's main polarity, `{adj-}` one against it (the conceded half of a "but").
-`{subject}` is an aspect ("the plot"), `{be}` an aspect with its verb ("the plot is"); a review names no aspect twice.
-`|` ends the words that a prompt may hold: everything before it is neutral.
+`{adj+}` is an evaluative phrase with the sentence's main polarity, `{adj-}` one against it (the conceded half of a
+"but"). `{subject}` is an aspect ("the plot"), `{be}` an aspect with its verb ("the plot is"); a review names no
+aspect twice. `|` ends the words that a prompt may hold: everything before it is neutral.
 
 Closings share no evaluative prefix with the middle, and openings none with either: the exact score of a sentence cut
 short (`reviews.gold`) rests on it.

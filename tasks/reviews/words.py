@@ -1,7 +1,7 @@
 """The words of the grammar: evaluative phrases by class and level, and the neutral rest.
 
-A level is a signed strength: +3, +2, +1 praise strongly, clearly, mildly; -1, -2, -3 blame likewise. Within a class and a
-level every phrase is equally probable. No phrase stands in two levels of one class.
+A level is a signed strength: +3, +2, +1 praise strongly, clearly, mildly; -1, -2, -3 blame likewise. Within a class
+and a level every phrase is equally probable. No phrase stands in two levels.
 """
 
 
@@ -71,8 +71,8 @@ BE_SUBJECTS = tuple(f"the {noun} is" for noun in SINGULAR) + tuple(f"the {noun} 
 
 NEUTRAL = {
     "when": _phrases(
-        "last night, on Monday, on Friday, on Sunday, last week, this morning, yesterday, in March, in June, in October,"
-        " over the holidays, after work, after dinner, one evening, a month ago, last year"
+        "last night, on Monday, on Friday, on Sunday, last week, this morning, yesterday, in March, in June,"
+        " in October, over the holidays, after work, after dinner, one evening, a month ago, last year"
     ),
     "saw": _phrases("watched, saw, rented, streamed, borrowed, caught"),
     "friend": _phrases(
