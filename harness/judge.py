@@ -105,13 +105,16 @@ def _record(run: RunFolder, generator: str, pairs, judgements, config, overrides
             for index, pair in enumerate(pairs)
         ]
         write_text(records, _lines(rows))
-    write_text(run.path / "judgements" / f"{trial}.jsonl", _lines(judgement.row() for judgement in judgements))
+    # A sweep's own judgements compare with its base, these with the reference: they lie beside each other.
+    swept = (run.path / "trials" / f"{trial}.json").exists()
+    name = f"{trial}.{trial_name(judgements[0].baseline)}" if swept else trial
+    write_text(run.path / "judgements" / f"{name}.jsonl", _lines(judgement.row() for judgement in judgements))
     row = leaderboard_row(
         generator, pairs, judgements, "alpaca_eval" if config.task.get("name") == "alpaca_eval" else None
     )
     text = json.dumps(row, indent=2, sort_keys=True, allow_nan=False) + "\n"
     write_text(run.path / "summary.json", text)
-    manifest = Manifest(run.path / "manifest.json")
+    manifest = Manifest(run.path / ("manifest.judge.json" if swept else "manifest.json"))
     secret = os.environ.get(getattr(spec, "key_env", ""))
     judged_by = {"judge": {name: getattr(spec, name, None) for name in ("model", "base_url", "annotator")}}
     manifest.record_run(redact(["judge", *overrides], secret), "cpu", redact(judged_by, secret))

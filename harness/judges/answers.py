@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Iterable
 
+from harness.errors import UserError
 from harness.store import Lines
 
 Key = tuple[str, str, str]
@@ -20,17 +21,26 @@ class Answers:
     """The append-only file of a judge's answers, the last row of a key counting.
 
     A row is {"model", "base_url", "request" (see `request_hash`), "annotator", "choice" (the answer as the server sent
-    it, null where there was none), "reason" (why it gives no preference; null where it does), "usage", "seconds", "date"}.
+    it, null where there was none), "reason" (why it gives no preference; null where it does), "usage" (tokens),
+    "seconds", "date"}.
 
     Args:
         path: the ``.jsonl`` file.
         secret: a text that is never to reach the file, the key.
+
+    Raises:
+        UserError: a line in the file that is not such a row.
     """
 
     def __init__(self, path: str | os.PathLike, secret: str | None = None):
         self.lines = Lines(path)
         self._secret = secret
-        self.rows: dict[Key, dict] = {self.key(row): row for row in self.lines}
+        try:
+            self.rows: dict[Key, dict] = {self.key(row): row for row in self.lines}
+        except (KeyError, TypeError):
+            raise UserError(f"{path}: a row that is no judge's answer; remove it and run again") from None
+        except ValueError as error:
+            raise UserError(str(error)) from None
 
     @staticmethod
     def key(row: dict) -> Key:
