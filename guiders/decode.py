@@ -118,8 +118,7 @@ class Decoder:
         self.device = guider.base.device
         self.shape = (slots, search.survivors, search.successors)
         self.requests: list[_Request | None] = [None] * slots
-        models = [guider.base, *(m for guide in guider.guides for m in guide.models)]
-        self.lanes = [Lane(lm, *self.shape, columns) for lm in models]
+        self.lanes = [Lane(lm, *self.shape, columns) for lm in guider.models]
         chooses = search.selects or search.survivors > 1
         self.scorer = guider.value.scorer(guider, slots, columns) if chooses else None
         self.beam = Beam(slots, search.survivors, self.device)
@@ -188,7 +187,8 @@ class Decoder:
         tokens = torch.zeros(*self.shape, n, dtype=torch.long, device=device)
         counts = torch.zeros(self.shape, dtype=torch.long, device=device)
         ended = self.beam.ended[..., None].expand(self.shape)
-        shifts = [torch.zeros(*self.shape, n, dtype=torch.float64, device=device) for _ in self.guider.guides]
+        wanted = self.scorer.wants_ratio if self.scorer else None
+        ratios = None if wanted is None else torch.zeros(*self.shape, n, dtype=torch.float64, device=device)
         kl = torch.zeros(*self.shape, n, dtype=torch.float64, device=device)
         changed = torch.zeros(*self.shape, n, dtype=torch.bool, device=device) if self.trace else None
         used = n
@@ -200,8 +200,8 @@ class Decoder:
             # at the first step one distribution serves all successors of a survivor, later each row has its own
             new = draw(probabilities, numbers[..., t] if first else numbers[..., t : t + 1])
             tokens[..., t] = torch.where(alive, new if first else new[..., 0], 0)
-            for shift, pair in zip(shifts, self._pairs(logits), strict=True):
-                shift[..., t] = _log_ratio(*pair, new, first)
+            if ratios is not None:
+                ratios[..., t] = _log_ratio(logits[wanted], logits[wanted + 1], new, first)
             if self.measures_kl:
                 step_kl = divergence(
                     probabilities, logits[0][..., : guided.shape[-1]].to(guided.dtype), self.sampling.temperature
@@ -230,14 +230,10 @@ class Decoder:
             counts=counts,
             ended=ended,
             values=self.beam.values,
-            shifts=[shift[..., :used].masked_fill(~inside, 0).sum(-1) for shift in shifts],
+            log_ratio=None if ratios is None else ratios[..., :used].masked_fill(~inside, 0).sum(-1),
             responses=lambda: self.beam.responses(tokens, counts),
         )
         return chunk, kl.masked_fill(~inside, 0).sum(-1), changed
-
-    def _pairs(self, logits):
-        """The logits of each token guide's two models."""
-        return zip(logits[1::2], logits[2::2], strict=True)
 
     def _boundary(self, chunk: Chunk, kl: torch.Tensor, changed) -> list[tuple[_Request, dict]]:
         """Score, select, let finished prompts go; returns them with what they gave."""

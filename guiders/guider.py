@@ -49,6 +49,11 @@ class Guider:
             return ()
         return tuple(self.token) if isinstance(self.token, Sequence) else (self.token,)
 
+    @property
+    def models(self) -> tuple[LM, ...]:
+        """The models that read every token as it is drawn: the base, then each token guide's, in order."""
+        return (self.base, *(model for guide in self.guides for model in guide.models))
+
     def combine(self, logits: list[torch.Tensor]) -> torch.Tensor:
         """Guided logits ``[..., V]`` from the base's logits and then each token guide's models'.
 

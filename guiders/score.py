@@ -39,8 +39,7 @@ def token_log_probs(guider: Guider, pairs: Sequence[tuple[object, Sequence[int]]
             "set search to sample (guider=base or guider=eft)"
         )
     results: list[TokenLogProbs | None] = [None] * len(pairs)
-    models = [guider.base, *(m for guide in guider.guides for m in guide.models)]
-    for index, logits in _continuation_logits(guider, models, pairs):
+    for index, logits in _continuation_logits(guider, pairs):
         log_probs = logits.log_softmax(-1)
         tokens = torch.tensor(list(pairs[index][1]), dtype=torch.long, device=logits.device)
         chosen = log_probs.gather(-1, tokens[:, None])[:, 0]
@@ -48,12 +47,12 @@ def token_log_probs(guider: Guider, pairs: Sequence[tuple[object, Sequence[int]]
     return results
 
 
-def _continuation_logits(guider, models, pairs):
+def _continuation_logits(guider, pairs):
     """The guided logits ``[len(continuation), V]`` of every pair, a bounded number of pairs at a time."""
     for at in range(0, len(pairs), 64):
         group = pairs[at : at + 64]
         parts = []
-        for lm in models:
+        for lm in guider.models:
             inputs = []
             for context, continuation in group:
                 ids = lm.encode_prompt(context) + list(continuation)

@@ -41,7 +41,7 @@ class Explicit:
 class _TokenScorer:
     """Scalar head: V at every row's last token, a whole chunk at once."""
 
-    shifted = False
+    wants_ratio = None
 
     def __init__(self, lm, slots, survivors, successors, columns, device):
         self.lane = Lane(lm, slots, survivors, successors, columns)

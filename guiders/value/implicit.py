@@ -26,10 +26,11 @@ class ImplicitValue:
     untuned: LM
 
     def scorer(self, guider, slots: int, columns: int):
-        for index, guide in enumerate(guider.guides):
-            if guide.tuned is self.tuned and guide.untuned is self.untuned:
-                return _FromGuidance(index)
         pair = [self.tuned, self.untuned]
+        stepping = guider.models
+        for lane in range(1, len(stepping) - 1):
+            if stepping[lane] is self.tuned and stepping[lane + 1] is self.untuned:
+                return _FromGuidance(lane)
         if any(first_difference(guider.base.tokenizer, lm.tokenizer) for lm in pair):
             return TextScorer(guider.base, pair, self.of_response, slots, guider.search)
         return _PairScorer(pair, slots, guider.search, columns, guider.base.device)
@@ -46,14 +47,14 @@ class ImplicitValue:
 class _FromGuidance:
     """The token guide is the same pair: its differences are already there."""
 
-    def __init__(self, index: int):
-        self.index = index
+    def __init__(self, lane: int):
+        self.wants_ratio = lane
 
     def admit(self, slots, prompts):
         pass
 
     def score(self, chunk):
-        return chunk.values[..., None] + chunk.shifts[self.index]
+        return chunk.values[..., None] + chunk.log_ratio
 
     def commit(self, parents, rows, counts, pending, identity):
         pass
@@ -67,6 +68,8 @@ class _FromGuidance:
 
 class _PairScorer:
     """Both models read a chunk at once; its last token waits for the next chunk, as in the decoder's own lanes."""
+
+    wants_ratio = None
 
     def __init__(self, pair, slots, search, columns, device):
         self.lanes = [Lane(lm, slots, search.survivors, search.successors, columns) for lm in pair]

@@ -15,7 +15,7 @@ class Chunk:
         counts: ``[P, S, K]`` tokens that the row added.
         ended: ``[P, S, K]`` the hypothesis ended with an end-of-text token or a stop string (not: was cut).
         values: ``[P, S]`` the survivors' values before this chunk.
-        shifts: one ``[P, S, K]`` per token guide: sum over the chunk of log π⁺ − log π⁻ of the row's tokens.
+        log_ratio: ``[P, S, K]`` sum over the chunk of log π⁺ − log π⁻ of the row's tokens, where the scorer wants it.
         responses: a function that gives every row's response tokens, as lists ``[P][S·K]`` (it waits for the device).
     """
 
@@ -23,12 +23,19 @@ class Chunk:
     counts: torch.Tensor
     ended: torch.Tensor
     values: torch.Tensor
-    shifts: list[torch.Tensor]
+    log_ratio: torch.Tensor | None
     responses: object
 
 
 class Scorer(Protocol):
-    """A value's state for the slots of one decoder. All tensors are on the base's device."""
+    """A value's state for the slots of one decoder. All tensors are on the base's device.
+
+    Attributes:
+        wants_ratio: None, or the place among the decoder's lanes of a tuned model, its untuned next to it, whose
+            log-probability ratio of the drawn tokens the scorer wants in `Chunk.log_ratio`.
+    """
+
+    wants_ratio: int | None
 
     def admit(self, slots: torch.Tensor, prompts: list) -> None:
         """New prompts (texts, messages or ids) take these slots."""

@@ -17,6 +17,8 @@ class TextScorer:
         of_response: ``(lm, logits [n, V], tokens [n], start) -> value``; the models' parts add up.
     """
 
+    wants_ratio = None
+
     def __init__(self, base: LM, models: list[LM], of_response: Callable, slots: int, search):
         self.base, self.models, self.of_response = base, models, of_response
         self.prompts: list = [None] * slots
