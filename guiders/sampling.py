@@ -102,7 +102,7 @@ def distribution(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
         logits = logits.masked_fill(logits < least, -torch.inf)
     probabilities = logits.softmax(-1)
     if sampling.top_p < 1:
-        ordered, index = probabilities.sort(-1, descending=True, stable=True)
+        ordered, index = probabilities.sort(dim=-1, descending=True, stable=True)
         beyond = ordered.cumsum(-1) - ordered >= sampling.top_p
         probabilities = torch.zeros_like(probabilities).scatter_(-1, index, ordered.masked_fill(beyond, 0.0))
         probabilities = probabilities / probabilities.sum(-1, keepdim=True)
