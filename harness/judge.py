@@ -72,7 +72,7 @@ def _pairs(config: JudgeRun, task: str | None) -> tuple[list[Pair], str, str]:
         if config.reference is None:
             raise UserError(f"reference: not set, and task={task} has none of its own; give reference=PATH")
         outputs, reference = read_outputs(config.outputs), read_outputs(config.reference)
-        return paired(outputs, reference)[0], outputs.generator, reference.generator
+        return paired(outputs, reference), outputs.generator, reference.generator
     from tasks.alpaca_eval.data import difference, in_order, reference_file
 
     reference = read_outputs(config.reference or reference_file())
@@ -81,8 +81,8 @@ def _pairs(config: JudgeRun, task: str | None) -> tuple[list[Pair], str, str]:
     differs = difference(list(outputs.by_instruction))
     if differs.unknown:
         raise UserError(f"{config.outputs}: {differs}; take the outputs of AlpacaEval's instructions")
-    pairs, without = paired(outputs, reference, order)
-    if without:
+    pairs = paired(outputs, reference, order)
+    if len(pairs) < len(order):
         print(f"{config.outputs}: {differs}; judging the {len(pairs)} that are there")
     return pairs, outputs.generator, reference.generator
 
@@ -101,8 +101,8 @@ def _record(run: RunFolder, generator: str, pairs, judgements, config, overrides
     records = run.path / "records" / f"{trial}.jsonl"
     if not (records.exists() and records.samefile(config.outputs)):  # a sweep's own records are left alone
         rows = [
-            {"key": pair.key, "index": index, "prompt": pair.instruction, "response": pair.response}
-            for index, pair in enumerate(pairs)
+            {"key": pair.key, "index": pair.index, "prompt": pair.instruction, "response": pair.response}
+            for pair in pairs
         ]
         write_text(records, _lines(rows))
     # A sweep's own judgements compare with its base, these with the reference: they lie beside each other.

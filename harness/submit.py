@@ -87,8 +87,8 @@ def _alpaca_eval(config: Submission, run: Path, trial: dict) -> dict[str, str]:
     order = in_order(reference.by_instruction)
     records = run / "records" / f"{trial['id']}.jsonl"
     outputs = read_outputs(records, order)
-    pairs, _ = paired(outputs, reference, order)
-    recorded = ReplayJudge(annotator=files.ANNOTATOR).recorded(pairs, run)
+    pairs = paired(outputs, reference, order)
+    recorded = ReplayJudge(files.ANNOTATOR, files.MODEL).recorded(pairs, run)
     entry = files.Entry(
         name=config.name,
         link=config.link,
@@ -152,7 +152,7 @@ def _prompt_template(run: RunFolder, trial: str, pairs) -> str:
     """
     records = run.rows(run.records(trial)).values()
     by_index = {row["index"]: row["prompt"] for row in records}
-    templates = {by_index[place].replace(pair.instruction, "{instruction}", 1) for place, pair in enumerate(pairs)}
+    templates = {by_index[pair.index].replace(pair.instruction, "{instruction}", 1) for pair in pairs}
     if len(templates) != 1:
         raise UserError(f"trial={trial}: its prompts have no one template; submit a run without few-shot examples")
     return templates.pop()

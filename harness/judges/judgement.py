@@ -11,11 +11,15 @@ def prompt_key(text: str) -> str:
 
 @dataclass(frozen=True)
 class Pair:
-    """What a judge sees: one instruction, the baseline's response and the model's."""
+    """What a judge sees: one instruction, the baseline's response and the model's.
+
+    ``index`` is the instruction's place in its task, where that is known.
+    """
 
     instruction: str
     baseline: str
     response: str
+    index: int | None = None
 
     @property
     def key(self) -> str:

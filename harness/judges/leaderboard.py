@@ -4,10 +4,10 @@ import statistics
 from collections.abc import Sequence
 
 import pandas as pd
-from reports.length_control import length_controlled_win_rate
 
 from harness.judges.judgement import Judgement, Pair
 from reports.errors import ReportError
+from reports.length_control import length_controlled_win_rate
 from tasks.alpaca_eval.data import sha256
 
 COLUMNS = ("win_rate", "standard_error", "lc_win_rate", "avg_length", "n", "n_missing")
@@ -32,8 +32,8 @@ def leaderboard_row(
         "n_missing": sum(judgement.preference is None for judgement in judgements),
         "avg_length": statistics.fmean(judgement.len_2 for judgement in judgements),
         "missing": [
-            {"index": index, "key": judgement.key, "reason": judgement.reason}
-            for index, judgement in enumerate(judgements)
+            {"index": pair.index, "key": judgement.key, "reason": judgement.reason}
+            for pair, judgement in zip(pairs, judgements, strict=True)
             if judgement.preference is None
         ],
     }

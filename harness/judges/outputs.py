@@ -59,8 +59,8 @@ def _from_records(path: Path, instructions: list[str] | None) -> dict[str, str]:
     return found
 
 
-def paired(outputs: Outputs, reference: Outputs, order: list[str] | None = None) -> tuple[list[Pair], int]:
-    """The pairs with the same instruction, in ``order`` or else the reference's, and how many have no output.
+def paired(outputs: Outputs, reference: Outputs, order: list[str] | None = None) -> list[Pair]:
+    """The pairs with the same instruction, in ``order`` (else the reference's), with their places in it.
 
     Raises:
         UserError: an output whose instruction the reference does not have.
@@ -71,9 +71,8 @@ def paired(outputs: Outputs, reference: Outputs, order: list[str] | None = None)
             f"outputs: {len(stray)} of {len(outputs.by_instruction)} instructions are not in the reference "
             f"(the first is row {stray[0]}); take the reference of the same task"
         )
-    pairs = [
-        Pair(text, reference.by_instruction[text], outputs.by_instruction[text])
-        for text in order or reference.by_instruction
+    return [
+        Pair(text, reference.by_instruction[text], outputs.by_instruction[text], index)
+        for index, text in enumerate(order or reference.by_instruction)
         if text in outputs.by_instruction
     ]
-    return pairs, len(reference.by_instruction) - len(pairs)

@@ -68,7 +68,11 @@ class ReplayJudge:
             raise UserError(f"{path}: no recorded answers; record them with judge=openai, or set judge.answers")
         answers = Answers(path)
         model = self._model or _the_only("model", {key[0] for key in answers.rows}, path)
-        base_url = (self._base_url or _the_only("base_url", {key[1] for key in answers.rows}, path)).rstrip("/")
+        servers = {key[1] for key in answers.rows if key[0] == model}
+        if not servers:
+            known = ", ".join(sorted({key[0] for key in answers.rows})) or "nobody"
+            raise UserError(f"{path}: holds no answers of {model}, only of {known}; judge with it first")
+        base_url = (self._base_url or _the_only("base_url", servers, path)).rstrip("/")
         annotator = Annotator(self._annotator, model)
         questions = annotator.questions(pairs)
         rows = [answers.rows.get((model, base_url, request_hash(question.body))) for question in questions]
@@ -89,6 +93,6 @@ class ReplayJudge:
 
 def _the_only(name: str, found: set[str], path: Path) -> str:
     if len(found) != 1:
-        known = ", ".join(sorted(found)) or "no answers"
+        known = ", ".join(sorted(found)) or "none"
         raise UserError(f"{path}: holds {len(found)} values of {name}; choose with judge.{name}: {known}")
     return next(iter(found))

@@ -67,7 +67,7 @@ def validate(entry: Entry) -> None:
     """What the leaderboard's maintainers check by hand.
 
     Raises:
-        UserError: not the 805 instructions, an empty output, or another judge than the leaderboard's.
+        UserError: not the 805 instructions, or an empty output.
     """
     if len(entry.pairs) != COUNT:
         raise UserError(f"{len(entry.pairs)} outputs; a submission has all {COUNT}: generate the missing ones")
@@ -75,10 +75,6 @@ def validate(entry: Entry) -> None:
     if empty:
         shown = ", ".join(map(str, empty[:10]))
         raise UserError(f"{len(empty)} empty outputs (instructions {shown}); generate them again")
-    if entry.recorded.annotator.name != ANNOTATOR or entry.recorded.model != MODEL:
-        raise UserError(
-            f"judged by {entry.recorded.judge}; the leaderboard's judge is {ANNOTATOR}:{MODEL}: judge again with it"
-        )
 
 
 def model_outputs(entry: Entry) -> list[dict]:

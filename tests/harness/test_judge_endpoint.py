@@ -1,0 +1,154 @@
+"""One server: what is retried, what is not, what a refusal says, and that the key stays where it is."""
+
+import asyncio
+import email.utils
+import time
+
+import pytest
+from scripted_server import ScriptedServer, preference_for, refusal
+
+from harness.errors import UserError
+from harness.judges.endpoint import LONGEST_WAIT, Endpoint, Failed, _retry_after
+
+BODY = {"model": "judge", "messages": [{"role": "user", "content": "m or M?"}]}
+SECRET = "sk-very-secret-key"
+
+
+def ask(server, n=1, **settings):
+    """n requests at once; every result or the exception in its place."""
+    settings = {
+        "key": SECRET,
+        "in_flight": n,
+        "requests_per_minute": None,
+        "retries": 3,
+        "backoff": 0.001,
+        "timeout": 5.0,
+    } | settings
+
+    async def run():
+        async with Endpoint(server.url, **settings) as endpoint:
+            return await asyncio.gather(*(endpoint.ask(BODY) for _ in range(n)), return_exceptions=True)
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503])
+def test_a_passing_failure_is_retried(status):
+    with ScriptedServer(lambda number, _: refusal(status) if number < 3 else preference_for(0.9)) as server:
+        ((choice, usage),) = ask(server)
+    assert choice["message"]["content"] == "m"
+    assert usage["prompt_tokens"] == 100
+    assert len(server.bodies) == 3
+
+
+def test_a_lasting_failure_ends_after_the_retries_with_its_reason():
+    with ScriptedServer(lambda *_: refusal(503, "overloaded")) as server:
+        (error,) = ask(server)
+    assert isinstance(error, Failed)
+    assert "503" in str(error)
+    assert "overloaded" in str(error)
+    assert error.server_down
+    assert len(server.bodies) == 4
+
+
+@pytest.mark.parametrize("status", [400, 404, 422])
+def test_a_refused_request_is_not_repeated(status):
+    with ScriptedServer(lambda *_: refusal(status, "too long")) as server:
+        (error,) = ask(server)
+    assert isinstance(error, Failed)
+    assert not error.server_down
+    assert len(server.bodies) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "mend"),
+    [
+        (refusal(401, f"Incorrect API key provided: {SECRET}"), "judge.key_env"),
+        (refusal(403), "judge.key_env"),
+        (refusal(404, "no such model", code="model_not_found"), "judge.model"),
+        (refusal(429, "you exceeded your quota", code="insufficient_quota"), "used up"),
+    ],
+)
+def test_what_no_request_can_mend_stops_everything_and_names_the_mend(answer, mend):
+    with ScriptedServer(lambda *_: answer) as server:
+        (error,) = ask(server)
+    assert isinstance(error, UserError)
+    assert mend in str(error)
+    assert SECRET not in str(error)
+    assert len(server.bodies) == 1
+    assert server.authorizations == [f"Bearer {SECRET}"]
+
+
+def test_what_a_server_says_cannot_steer_the_terminal():
+    with ScriptedServer(lambda *_: refusal(400, "\x1b]0;owned\x07\u202e")) as server:
+        (error,) = ask(server)
+    assert str(error).isprintable()
+
+
+@pytest.mark.parametrize("answer", [(200, {}, b"<html>"), (200, {}, {"choices": []}), (200, {}, [1])])
+def test_an_answer_that_is_none_is_a_failure(answer):
+    with ScriptedServer(lambda *_: answer) as server:
+        (error,) = ask(server)
+    assert isinstance(error, Failed)
+
+
+def test_no_server_is_a_failure_that_says_so():
+    with ScriptedServer(lambda *_: refusal(500)) as server:
+        pass
+    (error,) = ask(server)
+    assert isinstance(error, Failed)
+    assert "no connection" in str(error)
+
+
+def test_retry_after_is_waited_for():
+    arrived = []
+
+    def script(number, _):
+        arrived.append(time.monotonic())
+        return refusal(429, headers={"Retry-After": "0.4"}) if number == 1 else preference_for(0.5)
+
+    with ScriptedServer(script) as server:
+        ask(server)
+    assert arrived[1] - arrived[0] >= 0.4
+
+
+def test_a_server_that_asks_for_hours_is_given_up():
+    with ScriptedServer(lambda *_: refusal(429, headers={"Retry-After": str(LONGEST_WAIT + 1)})) as server:
+        (error,) = ask(server)
+    assert isinstance(error, Failed)
+    assert len(server.bodies) == 1
+
+
+def test_retry_after_is_read_in_each_of_its_forms():
+    date = email.utils.formatdate(1_000_030, usegmt=True)
+    assert _retry_after({"retry-after": "7"}) == 7
+    assert _retry_after({"retry-after-ms": "250", "retry-after": "7"}) == 0.25
+    assert _retry_after({"retry-after": date}, now=lambda: 1_000_000) == 30
+    assert _retry_after({"retry-after": date}, now=lambda: 2_000_000) == 0
+    assert _retry_after({"retry-after": "soon"}) == 0
+    assert _retry_after({}) == 0
+
+
+def test_requests_per_minute_spaces_the_requests():
+    arrived = []
+
+    def script(*_):
+        arrived.append(time.monotonic())
+        return preference_for(0.5)
+
+    with ScriptedServer(script) as server:
+        began = time.monotonic()
+        ask(server, n=4, requests_per_minute=600)
+    assert max(arrived) - began >= 3 * 60 / 600
+
+
+@pytest.mark.parametrize("url", ["localhost:8000", "ftp://host/v1", "", "file:///etc/passwd"])
+def test_a_base_url_that_is_none_is_refused(url):
+    with pytest.raises(UserError, match="base_url"):
+        Endpoint(url, None, 1, None, 0, 1.0, 1.0)
+
+
+def test_a_password_in_the_base_url_is_refused_and_not_repeated():
+    with pytest.raises(UserError, match="key_env") as error:
+        Endpoint("http://me:hunter2@host/v1", None, 1, None, 0, 1.0, 1.0)
+    assert "hunter2" not in str(error.value)
