@@ -17,6 +17,7 @@ from guiders.beam import Beam
 from guiders.errors import GuiderError
 from guiders.guider import Generation, Guider
 from guiders.lane import Lane
+from guiders.lm import LM
 from guiders.sampling import Sampling, distribution, divergence, draw, prompt_key, uniforms
 from guiders.search.sample import QUANTUM
 from guiders.stops import cut_at_stop
@@ -48,15 +49,10 @@ def generate(
         GuiderError: a prompt that leaves no room for a response; logits that are not numbers; no memory for one prompt.
     """
     sampling = sampling or Sampling()
-    waiting = deque()
+    waiting, readers = deque(), guider.readers
     for index, prompt in enumerate(prompts):
         ids = guider.base.encode_prompt(prompt)
-        room = guider.base.max_length - len(ids)
-        if room < 1:
-            raise GuiderError(
-                f"prompt {index} has {len(ids)} tokens and {guider.base.name} a context of {guider.base.max_length}; "
-                "shorten the prompt"
-            )
+        room = min(_room(lm, ids if lm is guider.base else lm.encode_prompt(prompt), index) for lm in readers)
         waiting.append(_Request(index, prompt, ids, min(room, sampling.max_new_tokens)))
     if not waiting:
         return
@@ -81,6 +77,15 @@ def generate(
             del decoder
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
+
+
+def _room(lm: LM, ids: list[int], index: int) -> int:
+    """Tokens that a response may have before this model's context ends."""
+    if len(ids) >= lm.max_length:
+        raise GuiderError(
+            f"prompt {index} has {len(ids)} tokens and {lm.name} a context of {lm.max_length}; shorten the prompt"
+        )
+    return lm.max_length - len(ids)
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
@@ -272,8 +277,7 @@ class Decoder:
                 request.passes += passes[slot]
                 if over[slot]:
                     finished.append((request, self._result(slot, request)))
-                    self.requests[slot] = None
-        if any(self.requests):
+        if len(finished) < sum(r is not None for r in self.requests):
             counts = self.beam.added
             pending = self.beam.last_tokens()
             for lane in self.lanes:
@@ -281,6 +285,9 @@ class Decoder:
                 lane.advance(pending)
             if self.scorer:
                 self.scorer.commit(parents, rows, counts, pending, not self.search.selects)
+        # only now: where memory ran out above, the finished prompts are decoded again with the others
+        gone = [request for request, _ in finished]
+        self.requests = [None if request in gone else request for request in self.requests]
         return finished
 
     def _passes(self, chunk: Chunk, went_on: torch.Tensor) -> list[int]:

@@ -10,7 +10,7 @@ from guiders.lm import LM
 from guiders.search import BestOfN, ChunkBeam, Sample
 from guiders.token import Implicit
 from guiders.value import Value
-from guiders.vocab import check_same_vocabulary
+from guiders.vocab import check_same_vocabulary, first_difference
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,13 @@ class Guider:
     def models(self) -> tuple[LM, ...]:
         """The models that read every token as it is drawn: the base, then each token guide's, in order."""
         return (self.base, *(model for guide in self.guides for model in guide.models))
+
+    @property
+    def readers(self) -> tuple[LM, ...]:
+        """All models that read the response's own tokens, so that each one's context bounds the response."""
+        values = getattr(self.value, "models", ()) if self.search.selects or self.search.survivors > 1 else ()
+        shared = all(first_difference(self.base.tokenizer, model.tokenizer) is None for model in values)
+        return tuple(dict.fromkeys((*self.models, *(values if shared else ()))))
 
     def combine(self, logits: list[torch.Tensor]) -> torch.Tensor:
         """Guided logits ``[..., V]`` from the base's logits and then each token guide's models'.

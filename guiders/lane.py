@@ -113,7 +113,9 @@ class Lane:
 
     def shrink(self, longest: int) -> None:
         """Lower the host-side bound of the history's length, where long responses have left."""
-        self.longest = min(self.longest, longest)
+        if longest < self.longest:
+            self.longest = longest
+            self.starts = self.starts.clamp(max=longest)  # free slots go on counting, and nobody reads them
 
     def _survivor_lengths(self) -> torch.Tensor:
         return self.prompt_lengths[:, None].expand(self.starts.shape)

@@ -23,6 +23,10 @@ class Explicit:
 
     model: LM
 
+    @property
+    def models(self) -> tuple[LM, ...]:
+        return (self.model,)
+
     def scorer(self, guider, slots: int, columns: int):
         search = guider.search
         if first_difference(guider.base.tokenizer, self.model.tokenizer):

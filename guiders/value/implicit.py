@@ -25,6 +25,10 @@ class ImplicitValue:
     tuned: LM
     untuned: LM
 
+    @property
+    def models(self) -> tuple[LM, ...]:
+        return (self.tuned, self.untuned)
+
     def scorer(self, guider, slots: int, columns: int):
         pair = [self.tuned, self.untuned]
         stepping = guider.models
