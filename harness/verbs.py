@@ -25,10 +25,11 @@ class Verb:
 
 VERBS: dict[str, Verb] = {
     "sweep": Verb(
-        "harness.sweep:main", "run guiders over a grid of settings, choose on dev prompts, report on test prompts"
+        "harness.sweep:main", "run a grid of guiders, choose on the dev prompts, report on the test prompts"
     ),
     "report": Verb("harness.report:main", "compile the report of one or several runs from their records"),
+    "bench": Verb("harness.bench:main", "measure the decoder beside plain and naive decoding, on random models"),
     "lm_eval": Verb(
-        "harness.adapters.lm_eval_cli:main", "lm-eval's own command line, with the model `ivg` and tasks/ known"
+        "harness.adapters.lm_eval_cli:main", "lm-eval's command line, with the model `ivg` and tasks/ known"
     ),
 }

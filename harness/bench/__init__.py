@@ -1,0 +1,23 @@
+"""The verb ``bench``: how fast the decoder is, beside plain and naive decoding and beside what the machine can do."""
+
+from harness.bench.settings import BenchFile
+from harness.compose import compose
+from harness.config import validated
+from harness.options import show_options
+
+
+def main(arguments: list[str]) -> int:
+    """``python -m harness bench bench.base=llama-85m bench.rounds=5``"""
+    if {"-h", "--help"} & set(arguments):
+        show_options("bench", BenchFile, {})
+        return 0
+    spec = validated(BenchFile, compose("bench", arguments).config).bench.resolved()
+    # torch only once there is something to measure
+    from harness.bench.run import measure
+    from harness.bench.tables import show
+
+    result = measure(spec)
+    path = result.write()
+    show(result)
+    print(f"figures: {path}")
+    return 0

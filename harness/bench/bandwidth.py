@@ -1,0 +1,62 @@
+"""The memory-bandwidth floor of a decoding step: what must be read from memory, over the speed of a copy."""
+
+import torch
+
+from guiders import LM, Explicit, Guider
+from harness.bench.floor import chunks
+
+
+def step_bytes(guider: Guider, prompt_lengths: list[int], new_tokens: int) -> float:
+    """Bytes that a step must read, on average over a response: weights once, every distinct key and value once.
+
+    The base and the token guides read theirs at every step, a value once per chunk.
+    """
+    sizes = chunks(guider, new_tokens)
+    stepping = [guider.base, *(lm for guide in guider.guides for lm in guide.models)]
+    value = guider.value
+    at_boundaries = []
+    if value is not None:
+        at_boundaries = [value.model] if isinstance(value, Explicit) else [value.tuned, value.untuned]
+        at_boundaries = [lm for lm in at_boundaries if lm not in stepping]
+    total = 0
+    for lm in stepping:
+        start = 0
+        for size in sizes:
+            held = sum(cached_tokens(guider, prompt_lengths, start, inside) for inside in range(size))
+            total += size * weight_bytes(lm) + held * token_bytes(lm)
+            start += size
+    for lm in at_boundaries:
+        start = 0
+        for size in sizes:
+            total += weight_bytes(lm) + cached_tokens(guider, prompt_lengths, start, 0) * token_bytes(lm)
+            start += size
+    return total / new_tokens
+
+
+def cached_tokens(guider: Guider, prompt_lengths: list[int], history: int, inside: int) -> int:
+    """Distinct tokens that the rows hold after so many tokens of history and so many inside the chunk."""
+    survivors, successors = guider.search.survivors, guider.search.successors
+    return sum(prompt_lengths) + len(prompt_lengths) * survivors * (history + successors * inside)
+
+
+def token_bytes(lm: LM) -> int:
+    """Bytes of one token's keys and values in all layers."""
+    config = lm.config
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return 2 * config.num_hidden_layers * heads * width * _item(lm)
+
+
+def weight_bytes(lm: LM) -> int:
+    """Bytes of the weights that a step reads: all but tables that are looked up (a tied one is the head's as well)."""
+    output = getattr(lm.model, "score_head", None) or lm.model.get_output_embeddings()
+    looked_up = {
+        id(module.weight): module.weight.nbytes
+        for module in lm.model.modules()
+        if isinstance(module, torch.nn.Embedding) and module.weight is not output.weight
+    }
+    return sum(p.nbytes for p in lm.model.parameters()) - sum(looked_up.values())
+
+
+def _item(lm: LM) -> int:
+    return next(lm.model.parameters()).element_size()
