@@ -1,0 +1,82 @@
+"""Runs in, a report out: index.html, summary.csv, summary.json and summary.md."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from reports import summary
+from reports.answer import Answer, answer
+from reports.compare import Change, changes, combine
+from reports.errors import ReportError
+from reports.page import pages
+from reports.run import load_run
+from reports.table import Progress, Row, build
+
+
+@dataclass(frozen=True)
+class Report:
+    """A compiled report.
+
+    Attributes:
+        rows: one per setting and split; the reported split first, the base first in each.
+        answer: what was asked and found.
+        changes: later runs against the first, where several were given.
+        files: what was written, the page first.
+    """
+
+    rows: list[Row]
+    answer: Answer
+    changes: list[Change]
+    files: list[Path]
+
+    def summary(self) -> list[dict]:
+        """The content of summary.json."""
+        return summary.rows(self.rows)
+
+
+def compile_report(
+    run_dirs: list[Path],
+    out: Path,
+    *,
+    common: bool = False,
+    metric: str = "gold_reward",
+    resamples: int = 1000,
+    progress: Progress | None = None,
+) -> Report:
+    """Compile the runs' records into a report in the folder `out`.
+
+    Args:
+        run_dirs: one run's folder, or several to compare on the same prompts.
+        out: made if it does not exist; each file is replaced whole.
+        common: compare only the prompts that all runs have, instead of refusing.
+        metric: the figure that settings are chosen and compared by.
+        resamples: of the bootstrap, shared by every figure.
+        progress: called with (done, total, what) as the rows are estimated.
+
+    Raises:
+        ReportError: no such run, nothing recorded, damaged files, unequal prompts, an unwritable folder.
+    """
+    if not run_dirs:
+        raise ReportError("report: no run given; name one, for example run=runs/NAME")
+    run = combine([load_run(path) for path in run_dirs], common)
+    table = build(run, progress, resamples)
+    found = answer(table, metric)
+    between = changes(table, [found.metric], found.reported_on) if len(run_dirs) > 1 else []
+    texts = pages(table, found, between) | {
+        "summary.csv": summary.as_csv(table.rows),
+        "summary.json": summary.as_json(table.rows),
+        "summary.md": summary.as_markdown(found, between),
+    }
+    return Report(table.rows, found, between, [_write(Path(out) / name, text) for name, text in texts.items()])
+
+
+def _write(path: Path, text: str) -> Path:
+    """Replace the file in one step, so that a reader never sees half a report."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(text, encoding="utf-8", errors="replace", newline="\n")
+        os.replace(part, path)
+    except OSError as error:
+        raise ReportError(f"{path}: {error.strerror}; free the disk or choose another folder for the report") from None
+    return path

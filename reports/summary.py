@@ -1,0 +1,148 @@
+"""The report's figures as files: summary.json, summary.csv (safe to open in a spreadsheet) and summary.md."""
+
+import csv
+import io
+import json
+
+from reports.answer import Answer, figure_name
+from reports.bootstrap import Interval
+from reports.compare import Change
+from reports.table import Row
+
+UNITS = {"win_rate": "%", "lc_win_rate": "%", "kl": "nats", "length": "characters"}
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def rows(table_rows: list[Row]) -> list[dict]:
+    """One plain object per row: estimates as {"mean", "low", "high"}, kl also "bound"; null where there is none."""
+    return [_plain(row) for row in table_rows]
+
+
+def as_json(table_rows: list[Row]) -> str:
+    return json.dumps(rows(table_rows), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def as_csv(table_rows: list[Row]) -> str:
+    """One line per row, an estimate in three columns. A cell of text that a spreadsheet would run starts with '."""
+    plain = rows(table_rows)
+    names = [name for name, value in (plain[0] if plain else {}).items() if name not in _IDENTITY]
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    bounds = ["kl_bound"]
+    writer.writerow([*_IDENTITY, *(f"{name}{end}" for name in names for end in ("", "_low", "_high")), *bounds])
+    for row in plain:
+        identity = [row[name] for name in _IDENTITY]
+        identity[_IDENTITY.index("settings")] = json.dumps(row["settings"], sort_keys=True)
+        identity[_IDENTITY.index("seeds")] = " ".join(map(str, row["seeds"]))
+        figures = [(row[name] or {}).get(end, "") for name in names for end in ("mean", "low", "high")]
+        writer.writerow([*map(_cell, identity), *figures, (row["kl"] or {}).get("bound", "")])
+    return file.getvalue()
+
+
+def as_markdown(answer: Answer, changes: list[Change] = ()) -> str:
+    """The answer, the methods at equal compute and the comparisons, for a pull request."""
+    names = shown(answer.equal_compute)
+    lines = [f"**{_escape(answer.sentence)}**", "", _escape(answer.question), ""]
+    lines += _table(
+        ["setting", "rows", *(heading(name) for name in names)],
+        [[row.setting.label, row.setting.rows, *(cell(row, name) for name in names)] for row in answer.equal_compute],
+    )
+    if answer.comparisons:
+        lines += ["", f"{answer.best.setting.label} minus, in {figure_name(answer.metric)}:", ""]
+        lines += _table(
+            ["setting", "difference [95%]", "p (Holm)"],
+            [[c.other.setting.label, bracket(c.difference, True), p_value(c.p_holm)] for c in answer.comparisons],
+        )
+    if changes:
+        lines += ["", "Between the runs:", ""]
+        lines += _table(
+            ["setting", "split", "figure", "difference [95%]", "p (Holm)"],
+            [
+                [c.label, c.split, figure_name(c.metric), bracket(c.difference, True), p_value(c.p_holm)]
+                for c in changes
+            ],
+        )
+    lines += ["", *(f"- {_escape(caveat)}" for caveat in answer.caveats)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def shown(table_rows: list[Row]) -> list[str]:
+    """The figures that at least one row has, in the report's order."""
+    names = dict.fromkeys(name for row in table_rows for name in row.figures)
+    return [name for name in names if any(row.figures.get(name) for row in table_rows)]
+
+
+def heading(name: str) -> str:
+    """A figure's name over a column, with its unit."""
+    text = figure_name(name).replace("length-controlled", "LC")
+    unit = UNITS.get(name)
+    return f"{text} ({unit})" if unit else text
+
+
+def digits(name: str, value: float) -> str:
+    """A figure as it is read: three significant places or so, a true minus sign."""
+    size = abs(value)
+    places = 0 if name == "length" or size >= 100 else 1 if name.endswith("win_rate") or size >= 10 else 2
+    text = f"{value:,.{places}f}".replace("-", "−")
+    return text.replace("−", "", 1) if not text.strip("−0.,") else text
+
+
+def cell(row: Row, name: str) -> str:
+    """A figure with its interval: "≤ 1.84" for a bound that does not vary, "–" where there is none."""
+    figure = row.figures.get(name)
+    if figure is None:
+        return "–"
+    sign = "≤ " if name == "kl" and row.kl_bound and figure.mean > 0 else ""
+    mean, low, high = (digits(name, value) for value in (figure.mean, figure.low, figure.high))
+    return f"{sign}{mean}" if low == high else f"{sign}{mean} [{low}, {high}]"
+
+
+def bracket(figure: Interval, signed: bool = False) -> str:
+    """ "mean [low, high]" with two places."""
+    form = "{:+.2f}" if signed else "{:.2f}"
+    mean, low, high = (form.format(value).replace("-", "−") for value in (figure.mean, figure.low, figure.high))
+    return f"{mean} [{low}, {high}]"
+
+
+def p_value(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+_IDENTITY = ("trial", "method", "settings", "split", "n_prompts", "seeds")
+
+
+def _plain(row: Row) -> dict:
+    figures = {name: _estimate(figure) for name, figure in row.figures.items()}
+    if figures["kl"]:
+        figures["kl"]["bound"] = row.kl_bound
+    run = {"run": row.setting.run} if row.setting.run else {}
+    identity = {
+        "trial": row.id,
+        "method": row.setting.method,
+        "settings": row.setting.axes,
+        "split": row.split,
+        "n_prompts": row.n_prompts,
+        "seeds": list(row.seeds),
+    }
+    return identity | figures | run
+
+
+def _estimate(figure: Interval | None) -> dict | None:
+    return {"mean": figure.mean, "low": figure.low, "high": figure.high} if figure else None
+
+
+def _cell(value) -> str:
+    text = str(value)
+    return f"'{text}" if text.startswith(FORMULA) else text
+
+
+def _escape(text: str) -> str:
+    for sign in ("\\", "|", "<", "*", "`", "_", "["):
+        text = text.replace(sign, f"\\{sign}") if sign != "<" else text.replace(sign, "&lt;")
+    return text.replace("\n", " ")
+
+
+def _table(head: list[str], body: list[list]) -> list[str]:
+    rows = [[_escape(str(cell)) for cell in row] for row in (head, *body)]
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    return [f"| {' | '.join(row)} |" for row in (rows[0], rule, *rows[1:])]

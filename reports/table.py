@@ -1,0 +1,184 @@
+"""One row per setting and split: every figure with its interval, over the prompts, seeds of a prompt together."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from reports.bootstrap import Difference, Interval, Resamples, difference
+from reports.lengths import Adjusted, adjusted_win_rate
+from reports.run import Run
+from reports.setting import Setting
+
+RATIOS = {"tokens_per_second": ("n_tokens", "seconds"), "forward_passes_per_token": ("forward_passes", "n_tokens")}
+OPENING = ("gold_reward", "win_rate", "lc_win_rate", "fluency", "kl", "length", *RATIOS)
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Row:
+    """The figures of one setting on one split.
+
+    Attributes:
+        figures: name -> Interval, or None where the task or the guider has no such figure. Win rates are in percent of
+            the prompts (AlpacaEval's unit), KL in nats, length in characters.
+        kl_bound: whether `kl` is an upper bound (a search) or the exact sum on the responses' own paths.
+        difficulty: whether the length-controlled figure uses the instruction difficulty; None without that figure.
+        uncontrolled: why there is no length-controlled figure of what was judged, else "".
+        selected: chosen for its method on the dev prompts.
+    """
+
+    setting: Setting
+    split: str
+    n_prompts: int
+    seeds: tuple[int, ...]
+    figures: dict[str, Interval | None]
+    kl_bound: bool
+    difficulty: bool | None = None
+    uncontrolled: str = ""
+    selected: bool = False
+
+    @property
+    def id(self) -> str:
+        return f"{self.setting.id}-{self.split}"
+
+
+@dataclass
+class Table:
+    """All rows of a run, and the per-prompt figures behind them."""
+
+    run: Run
+    resamples: int = 1000
+    rows: list[Row] = field(default_factory=list)
+    _adjusted: dict[tuple[str, str], Adjusted | None] = field(default_factory=dict)
+
+    @cached_property
+    def keys(self) -> dict[str, list[str]]:
+        """split -> its prompts, in the order of every matrix."""
+        first = self.run.records.drop_duplicates(["split", "key"]).sort_values(["index", "key"])
+        return {split: part["key"].tolist() for split, part in first.groupby("split")}
+
+    @cached_property
+    def _draws(self) -> dict[str, Resamples]:
+        return {split: Resamples(len(keys), self.resamples) for split, keys in self.keys.items()}
+
+    @cached_property
+    def _parts(self) -> dict:
+        return dict(iter(self.run.records.groupby(["setting", "split"])))
+
+    def part(self, setting: str, split: str):
+        """The records of a setting on a split, or None."""
+        return self._parts.get((setting, split))
+
+    def matrix(self, setting: str, split: str, name: str) -> np.ndarray:
+        """[prompts, seeds] of a record's column, NaN where it is missing."""
+        part = self.part(setting, split)
+        seeds = sorted(part["seed"].unique())
+        matrix = np.full((len(self.keys[split]), len(seeds)), np.nan)
+        place = {key: i for i, key in enumerate(self.keys[split])}
+        column = {seed: i for i, seed in enumerate(seeds)}
+        matrix[part["key"].map(place), part["seed"].map(column)] = self._column(part, name)
+        return matrix
+
+    def difference(self, a: str, b: str, split: str, name: str) -> Difference:
+        """Figure `name` of setting a minus that of b, on the prompts that both have."""
+        if name == "lc_win_rate":
+            return (self.adjusted(a, split).draws - self.adjusted(b, split).draws).difference()
+        return difference(self.matrix(a, split, name), self.matrix(b, split, name), self._draws[split])
+
+    def row(self, setting: str, split: str) -> Row | None:
+        """The row of a setting on a split."""
+        return next((row for row in self.rows if row.setting.id == setting and row.split == split), None)
+
+    def on(self, split: str) -> list[Row]:
+        return [row for row in self.rows if row.split == split]
+
+    @staticmethod
+    def _column(part, name: str) -> np.ndarray:
+        if name == "win_rate":
+            return 100 * (part["preference"].to_numpy(float) - 1)
+        if name == "kl":  # token part and search bound add up; a guider without one of them records nothing or zero
+            parts = part[["kl", "kl_search"]]
+            return parts.sum(axis=1, min_count=1).to_numpy(float)
+        return part[name].to_numpy(float)
+
+    def mean(self, setting: str, split: str, name: str) -> Interval | None:
+        """Mean over prompts with its interval, None where nothing was recorded."""
+        matrix = self.matrix(setting, split, name)
+        return self._draws[split].mean(matrix).interval() if np.isfinite(matrix).any() else None
+
+    def ratio(self, setting: str, split: str, name: str) -> Interval | None:
+        """A ratio of sums (tokens per second) with its interval, None where nothing was recorded."""
+        top, bottom = (self.matrix(setting, split, column) for column in RATIOS[name])
+        both = np.isfinite(top) & np.isfinite(bottom)
+        top, bottom = np.where(both, top, 0.0), np.where(both, bottom, 0.0)
+        return self._draws[split].ratio(top, bottom).interval() if bottom.sum() > 0 else None
+
+    def adjusted(self, setting: str, split: str) -> Adjusted | None:
+        """The length-controlled win rate, None where nothing was judged."""
+        if (setting, split) not in self._adjusted:
+            part = self.part(setting, split)
+            self._adjusted[setting, split] = adjusted_win_rate(part, self.keys[split], self._draws[split])
+        return self._adjusted[setting, split]
+
+
+def build(run: Run, progress: Progress | None = None, resamples: int = 1000) -> Table:
+    """Every row of a run: the base first, then the methods by their best gold reward, each by compute and weight."""
+    table = Table(run, resamples)
+    pairs = sorted(table._parts, key=lambda pair: (run.splits.index(pair[1]), pair[0]))
+    selected = set(run.trials.loc[run.trials["selected"], "setting"])
+    for done, (setting, split) in enumerate(pairs):
+        if progress:
+            progress(done, len(pairs), f"{run.settings[setting].label} ({split})")
+        table.rows.append(_row(table, setting, split, setting in selected))
+    if progress:
+        progress(len(pairs), len(pairs), "")
+    table.rows.sort(key=_order(table))
+    return table
+
+
+def _row(table: Table, setting: str, split: str, selected: bool) -> Row:
+    part = table.part(setting, split)
+    figures: dict[str, Interval | None] = {}
+    for name in (*table.run.metrics, "win_rate", "kl", "length", "value"):
+        figures[name] = table.mean(setting, split, name)
+    for name in RATIOS:
+        figures[name] = table.ratio(setting, split, name)
+    adjusted = table.adjusted(setting, split)
+    figures["lc_win_rate"] = adjusted.draws.interval() if adjusted and adjusted.draws else None
+    opening = {name: figures.pop(name, None) for name in OPENING}
+    return Row(
+        setting=table.run.settings[setting],
+        split=split,
+        n_prompts=part["key"].nunique(),
+        seeds=tuple(sorted(int(seed) for seed in part["seed"].unique())),
+        figures=opening | figures,
+        kl_bound=bool((part["kl_search"] > 0).any()),
+        difficulty=adjusted.difficulty if adjusted else None,
+        uncontrolled=adjusted.why if adjusted else "",
+        selected=selected,
+    )
+
+
+def _order(table: Table):
+    best: dict[str, float] = {}
+    for row in table.rows:
+        gold = row.figures["gold_reward"] or row.figures["win_rate"]
+        best[row.setting.group] = max(best.get(row.setting.group, -np.inf), gold.mean if gold else -np.inf)
+    splits = table.run.splits
+
+    def key(row: Row):
+        setting = row.setting
+        return (
+            -splits.index(row.split),
+            setting.method != "base",
+            best[setting.group],
+            setting.group,
+            setting.rows,
+            -1 if setting.weight is None else setting.weight,
+            setting.label,
+        )
+
+    return key

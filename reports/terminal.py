@@ -1,0 +1,46 @@
+"""The report's table for a terminal, as plain text."""
+
+import re
+import unicodedata
+from typing import TYPE_CHECKING
+
+from reports.summary import cell, heading, shown
+
+if TYPE_CHECKING:
+    from reports.compile import Report
+
+# C0 and C1 controls (ANSI escapes begin with one) and the bidirectional overrides, embeddings and isolates.
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+def table(report: "Report") -> str:
+    """The answer and one line per setting on the reported split; nothing in it can steer the terminal."""
+    answer = report.answer
+    rows = [row for row in report.rows if row.split == answer.reported_on]
+    names = [name for name in shown(rows) if name != "value"]
+    lines = [["", "setting", *(heading(name) for name in names)]]
+    for row in rows:
+        lines.append(["*" if row is answer.best else "", row.setting.label, *(cell(row, name) for name in names)])
+    lines = [[printable(text) for text in line] for line in lines]
+    widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
+    out = []
+    for line in lines:
+        padded = [text + " " * (widths[i] - _width(text)) for i, text in enumerate(line[:2])]
+        padded += [" " * (widths[i] - _width(text)) + text for i, text in enumerate(line[2:], 2)]
+        out.append("  ".join(padded).rstrip())
+    out.insert(1, "  ".join("─" * width for width in widths))
+    foot = (
+        [f"* best on the {answer.chosen_on} prompts; figures on the {answer.reported_on} prompts"]
+        if answer.best
+        else []
+    )
+    return "\n".join([printable(answer.sentence), "", *out, *foot, *map(printable, answer.caveats)])
+
+
+def printable(text: str) -> str:
+    """The text with every control and direction character spelled out (\\x1b, \\u202e)."""
+    return CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def _width(text: str) -> int:
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
