@@ -2,6 +2,7 @@
 
 import torch
 
+from guiders.training.checkpoint import Checkpoints
 from guiders.training.run import check_rows, run, scratch, settings
 from guiders.training.schedule import Lora, Progress, Schedule
 
@@ -17,6 +18,7 @@ def train(
     lora: Lora | None = None,
     progress: Progress | None = None,
     stage: str = "dpo",
+    checkpoints: Checkpoints | None = None,
 ) -> torch.nn.Module:
     """Tune a model on preferences, with the model as it comes in as the reference.
 
@@ -27,6 +29,7 @@ def train(
         model: the untuned model; trained in place unless ``lora`` wraps it (copy it first to keep it).
         rows: ``{"prompt", "chosen", "rejected"}``; TRL ends the responses with the end-of-text token.
         beta: the strength of the KL penalty to the reference.
+        checkpoints: as in ``sft.train``.
 
     Returns:
         The tuned model, in evaluation mode (a PEFT model with ``lora``).
@@ -39,7 +42,7 @@ def train(
 
     columns = ("prompt", "chosen", "rejected")
     check_rows(rows, columns)
-    with scratch() as folder:
+    with scratch(checkpoints) as folder:
         arguments = DPOConfig(
             output_dir=folder,
             beta=beta,
@@ -47,7 +50,7 @@ def train(
             disable_dropout=True,
             precompute_ref_log_probs=True,
             precompute_ref_batch_size=256,
-            **settings(schedule, model.device),
+            **settings(schedule, model.device, checkpoints),
         )
         trainer = DPOTrainer(
             model=model,
@@ -56,5 +59,6 @@ def train(
             train_dataset=Dataset.from_list([{column: row[column] for column in columns} for row in rows]),
             peft_config=lora.config() if lora else None,
         )
-        run(trainer, stage, progress)
+        longer = [max(len(row["chosen_ids"]), len(row["rejected_ids"])) for row in trainer.train_dataset]
+        run(trainer, stage, progress, longer, schedule, checkpoints)
     return trainer.model.eval()

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from guiders.errors import GuiderError
+from guiders.training.checkpoint import Checkpoints
 from guiders.training.run import check_rows
 from guiders.training.schedule import Progress, Schedule
 from guiders.value.model import ValueModel
@@ -31,6 +32,7 @@ def train(
     max_length: int = 1024,
     progress: Progress | None = None,
     stage: str = "fudge",
+    checkpoints: Checkpoints | None = None,
 ) -> ValueModel:
     """Regress every prefix of a response, the one that ends with the end-of-text token included, on its reward.
 
@@ -40,6 +42,7 @@ def train(
         rows: ``{"prompt", "response", "reward"}``, the reward a finite number.
         loss: "mse", "bce" (rewards in 0..1; the values are log-odds), or None: "bce" where all rewards are 0 or 1.
         max_length: in tokens; what stands after is cut.
+        checkpoints: kept while training; a training that finds one goes on from it, with the same data order.
 
     Returns:
         The model, in evaluation mode.
@@ -58,11 +61,16 @@ def train(
     order = random.Random(schedule.seed)
     total = schedule.epochs * math.ceil(len(encoded) / schedule.batch_size)
     optimizer = torch.optim.AdamW(model.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay)
-    rate = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _cosine(step, total, schedule.warmup))
     model.train()
+    done = checkpoints.restore(model, optimizer) if checkpoints else 0
     step = 0
     for _ in range(schedule.epochs):
         for batch in _batches(encoded, schedule.batch_size, order):
+            if step < done:
+                step += 1
+                continue
+            for group in optimizer.param_groups:
+                group["lr"] = schedule.learning_rate * _cosine(step, total, schedule.warmup)
             ids, mask, starts, targets = collate(batch, tokenizer.pad_token_id, model.device)
             values = model.prefix_values(ids, mask, starts)
             objective = _loss(values, targets, loss)
@@ -70,10 +78,11 @@ def train(
             objective.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
-            rate.step()
             step += 1
             if progress is not None:
                 progress(stage, step, total, objective.item())
+            if checkpoints and step % checkpoints.every == 0:
+                checkpoints.save(step, model, optimizer)
     return model.eval()
 
 

@@ -1,17 +1,22 @@
 """Running a TRL trainer quietly, on the model's own device, with progress reported to a function."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from tempfile import TemporaryDirectory
 
 import torch
 
 from guiders.errors import GuiderError
+from guiders.training.checkpoint import ByLength, Checkpoints
 from guiders.training.schedule import Progress, Schedule
 
 
-def settings(schedule: Schedule, device: torch.device) -> dict:
-    """A schedule as arguments of ``transformers.TrainingArguments``; nothing is saved, printed or sent anywhere."""
+def settings(schedule: Schedule, device: torch.device, checkpoints: Checkpoints | None = None) -> dict:
+    """A schedule as arguments of ``transformers.TrainingArguments``; nothing is printed or sent anywhere, and nothing
+    saved but the last of the checkpoints, where they are asked for."""
+    saving = {"save_strategy": "no"}
+    if checkpoints is not None:
+        saving = {"save_strategy": "steps", "save_steps": checkpoints.every, "save_total_limit": 1}
     return {
         "num_train_epochs": schedule.epochs,
         "per_device_train_batch_size": schedule.batch_size,
@@ -26,19 +31,27 @@ def settings(schedule: Schedule, device: torch.device) -> dict:
         "gradient_checkpointing": False,
         "dataloader_pin_memory": device.type != "cpu",
         "report_to": [],
-        "save_strategy": "no",
+        **saving,
         "logging_steps": 5,
         "disable_tqdm": True,
     }
 
 
-def run(trainer, stage: str, progress: Progress | None) -> None:
-    """Train to the end.
+def run(
+    trainer,
+    stage: str,
+    progress: Progress | None,
+    lengths: Sequence[int],
+    schedule: Schedule,
+    checkpoints: Checkpoints | None = None,
+) -> None:
+    """Train to the end, from the last checkpoint where there is one.
 
     Args:
         trainer: a ``transformers.Trainer``.
         stage: the name under which progress is reported.
         progress: called after every step.
+        lengths: of the training rows, in tokens: rows of like length share a batch, which saves padding.
     """
     from transformers import PrinterCallback, TrainerCallback
 
@@ -54,19 +67,25 @@ def run(trainer, stage: str, progress: Progress | None) -> None:
     trainer.remove_callback(PrinterCallback)
     if progress is not None:
         trainer.add_callback(Report())
-    trainer.train()
+    order = ByLength(lengths, schedule.batch_size, schedule.seed)
+    trainer._get_train_sampler = lambda dataset=None: order
+    last = checkpoints.last() if checkpoints else None
+    trainer.train(resume_from_checkpoint=str(last) if last else None)
 
 
 @contextmanager
-def scratch() -> Iterator[str]:
-    """A folder for what a trainer insists on writing, and no progress bars of datasets' own."""
+def scratch(checkpoints: Checkpoints | None = None) -> Iterator[str]:
+    """A folder for what a trainer writes, the checkpoints' where they are kept; no progress bars of datasets' own."""
     from datasets.utils.logging import disable_progress_bar, enable_progress_bar, is_progress_bar_enabled
 
     shown = is_progress_bar_enabled()
     disable_progress_bar()
     try:
-        with TemporaryDirectory() as folder:
-            yield folder
+        if checkpoints is not None:
+            yield str(checkpoints.folder)
+        else:
+            with TemporaryDirectory() as folder:
+                yield folder
     finally:
         if shown:
             enable_progress_bar()

@@ -2,6 +2,7 @@
 
 import torch
 
+from guiders.training.checkpoint import Checkpoints
 from guiders.training.run import check_rows, run, scratch, settings
 from guiders.training.schedule import Lora, Progress, Schedule
 
@@ -16,6 +17,7 @@ def train(
     lora: Lora | None = None,
     progress: Progress | None = None,
     stage: str = "sft",
+    checkpoints: Checkpoints | None = None,
 ) -> torch.nn.Module:
     """Maximise the likelihood of the responses, end-of-text token included.
 
@@ -25,6 +27,7 @@ def train(
         rows: ``{"prompt", "response"}``; an empty prompt makes the whole text the response. The loss is on the
             response.
         max_length: in tokens; what stands after is cut.
+        checkpoints: kept while training; a training that finds one goes on from it, with the same data order.
 
     Returns:
         The trained model, in evaluation mode (a PEFT model with ``lora``).
@@ -37,15 +40,13 @@ def train(
 
     check_rows(rows, ("prompt", "response"))
     data = [_encode(tokenizer, row["prompt"], row["response"], max_length) for row in rows]
-    with scratch() as folder:
+    with scratch(checkpoints) as folder:
         arguments = SFTConfig(
             output_dir=folder,
             max_length=max_length,
             completion_only_loss=True,
             dataset_kwargs={"skip_prepare_dataset": True},
-            # Rows of like length share a batch: less padding, half the time.
-            train_sampling_strategy="group_by_length",
-            **settings(schedule, model.device),
+            **settings(schedule, model.device, checkpoints),
         )
         trainer = SFTTrainer(
             model=model,
@@ -54,7 +55,7 @@ def train(
             train_dataset=Dataset.from_list(data),
             peft_config=lora.config() if lora else None,
         )
-        run(trainer, stage, progress)
+        run(trainer, stage, progress, [len(row["input_ids"]) for row in data], schedule, checkpoints)
     return trainer.model.eval()
 
 
