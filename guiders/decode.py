@@ -50,9 +50,10 @@ def generate(
     """
     sampling = sampling or Sampling()
     waiting, readers = deque(), guider.readers
+    spare = int(guider.search.released)  # it scores an end token after a row that was cut
     for index, prompt in enumerate(prompts):
         ids = guider.base.encode_prompt(prompt)
-        room = min(_room(lm, ids if lm is guider.base else lm.encode_prompt(prompt), index) for lm in readers)
+        room = min(_room(lm, ids if lm is guider.base else lm.encode_prompt(prompt), index, spare) for lm in readers)
         waiting.append(_Request(index, prompt, ids, min(room, sampling.max_new_tokens)))
     if not waiting:
         return
@@ -79,13 +80,14 @@ def generate(
                 torch.cuda.empty_cache()
 
 
-def _room(lm: LM, ids: list[int], index: int) -> int:
+def _room(lm: LM, ids: list[int], index: int, spare: int) -> int:
     """Tokens that a response may have before this model's context ends."""
-    if len(ids) >= lm.max_length:
+    room = lm.max_length - len(ids) - spare
+    if room < 1:
         raise GuiderError(
             f"prompt {index} has {len(ids)} tokens and {lm.name} a context of {lm.max_length}; shorten the prompt"
         )
-    return lm.max_length - len(ids)
+    return room
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
@@ -125,7 +127,7 @@ class Decoder:
         self.requests: list[_Request | None] = [None] * slots
         self.lanes = [Lane(lm, *self.shape, columns) for lm in guider.models]
         chooses = search.selects or search.survivors > 1
-        self.scorer = guider.value.scorer(guider, slots, columns) if chooses else None
+        self.scorer = guider.value.scorer(guider, slots, columns + search.released) if chooses else None
         self.beam = Beam(slots, search.survivors, self.device)
         self.eos = torch.tensor(guider.base.eos_ids, dtype=torch.long, device=self.device)
         self.keys = torch.zeros(slots, dtype=torch.long, device=self.device)
@@ -245,14 +247,17 @@ class Decoder:
         slots, survivors, successors = self.shape
         device = self.device
         continuing = torch.tensor([bool(r and r.chunks) for r in self.requests], device=device)
-        values = chunk.values[..., None].expand(self.shape)
+        values, scored = chunk.values[..., None].expand(self.shape), chunk
+        if self.search.released:
+            cut = (self.remaining <= chunk.tokens.shape[-1])[:, None, None] & ~chunk.ended & (chunk.counts > 0)
+            scored = chunk.with_end(cut, self.guider.base.tokenizer.eos_token_id)
         if self.scorer:
-            values = torch.where(chunk.counts > 0, self.scorer.score(chunk).to(values.dtype), values)
+            values = torch.where(chunk.counts > 0, self.scorer.score(scored).to(values.dtype), values)
         went_on = (~self.beam.ended).sum(1) * continuing
         passes = self._passes(chunk, went_on)
         if self.search.selects:
             place = torch.arange(successors, device=device)
-            valid = (~self.beam.ended[..., None] | (place == 0)).flatten(1)
+            valid = (~self.beam.ended[..., None] | (place == 0) | self.search.released).flatten(1)
             equal = self.beam.equal_rows(chunk.tokens, chunk.counts)
             rows = self.search.select(values.flatten(1), valid, equal)
         else:

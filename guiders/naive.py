@@ -69,7 +69,7 @@ def naive_generate(
 def _decode(guider: Guider, index: int, prompt, sampling: Sampling, cached: bool, bounding) -> Generation:
     started = time.perf_counter()
     search, base = guider.search, guider.base
-    released = getattr(search, "released", False)
+    released = search.released
     ids = base.encode_prompt(prompt)
     key = prompt_key(ids)
     key = key - (1 << 64) if key >= 1 << 63 else key

@@ -18,6 +18,11 @@ class ChunkBeam:
 
     Args:
         width: W. successors: K. length: L, in tokens (None: no limit, which is best-of-(W·K)).
+        released: follow the authors' released code (github.com/ZHZisZZ/weak-to-strong-search, decoders/cbs.py) where
+            it differs from the paper, to reproduce its figures: rows are chosen by value alone, so that an ended
+            hypothesis is copied K times and its copies crowd the beam, and a response cut by the token limit is
+            scored with an end-of-text token that it does not have. (It also scores re-tokenised text and draws with
+            transformers' top-k of 50: set ``Sampling(top_k=50)``.)
 
     Raises:
         GuiderError: W, K or L below 1.
@@ -26,6 +31,7 @@ class ChunkBeam:
     width: int = 4
     successors: int = 4
     length: int | None = 5
+    released: bool = False
 
     def __post_init__(self):
         for name, value in (
@@ -59,6 +65,8 @@ class ChunkBeam:
         Returns:
             ``[P, W]`` row indices. Equal values go to the lower row; invalid rows come last, copies just before them.
         """
+        if self.released:
+            return values.argsort(dim=-1, descending=True, stable=True)[:, : self.width]
         order = values.masked_fill(~valid, -torch.inf).argsort(dim=-1, descending=True, stable=True)
         ranked = equal.gather(1, order[:, :, None].expand_as(equal)).gather(2, order[:, None, :].expand_as(equal))
         copy = (ranked & torch.ones_like(ranked[0]).tril(-1)).any(-1)

@@ -30,6 +30,11 @@ class Sample:
         """Do survivors compete at every chunk boundary?"""
         return False
 
+    @property
+    def released(self) -> bool:
+        """Does the search keep to the letter of released code? (see `ChunkBeam`)"""
+        return False
+
     def divergence(self, chunks: int) -> float:
         """Bound of KL(this search ‖ no search), in nats, after so many chunks."""
         return 0.0

@@ -33,7 +33,8 @@ class ImplicitValue:
         pair = [self.tuned, self.untuned]
         stepping = guider.models
         for lane in range(1, len(stepping) - 1):
-            if stepping[lane] is self.tuned and stepping[lane + 1] is self.untuned:
+            # an end token put after a row that was cut was never stepped: guidance says nothing of it
+            if stepping[lane] is self.tuned and stepping[lane + 1] is self.untuned and not guider.search.released:
                 return _FromGuidance(lane)
         if any(first_difference(guider.base.tokenizer, lm.tokenizer) for lm in pair):
             return TextScorer(guider.base, pair, self.of_response, slots, guider.search)

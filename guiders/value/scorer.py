@@ -1,6 +1,6 @@
 """What a value does inside the decoder: score every row at the end of a chunk, from what its cache holds."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -25,6 +25,13 @@ class Chunk:
     values: torch.Tensor
     log_ratio: torch.Tensor | None
     responses: object
+
+    def with_end(self, cut: torch.Tensor, end: int) -> "Chunk":
+        """The same chunk, with the token `end` after the rows ``[P, S, K]`` that were cut, as if they had ended."""
+        tokens = torch.cat([self.tokens, torch.zeros_like(self.tokens[..., :1])], -1)
+        at = self.counts[..., None]
+        tokens = tokens.scatter(-1, at, torch.where(cut[..., None], end, tokens.gather(-1, at)))
+        return replace(self, tokens=tokens, counts=self.counts + cut, ended=self.ended | cut)
 
 
 class Scorer(Protocol):

@@ -27,9 +27,7 @@ class TextScorer:
 
     def admit(self, slots, prompts):
         for slot, prompt in zip(slots.tolist(), prompts, strict=True):
-            self.prompts[slot] = (
-                self.base.decode(prompt) if isinstance(prompt, list) and isinstance(prompt[0], int) else prompt
-            )
+            self.prompts[slot] = self.base.decode(list(prompt)) if _is_tokens(prompt) else prompt
 
     def score(self, chunk):
         values = torch.zeros(chunk.counts.shape, dtype=torch.float64).flatten(1)
@@ -73,3 +71,7 @@ class TextScorer:
 
     def passes(self, counts, survivors):
         return self._positions.to(survivors)
+
+
+def _is_tokens(prompt) -> bool:
+    return not isinstance(prompt, str) and not (len(prompt) and isinstance(prompt[0], dict))
