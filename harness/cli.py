@@ -2,7 +2,6 @@
 
 import errno
 import sys
-import traceback
 
 from harness.nearest import nearest
 from harness.verbs import VERBS
@@ -39,10 +38,6 @@ def main(argv: list[str]) -> int:
         return _fail(
             f"{error.filename or 'disk'}: {error.strerror}; nothing recorded is lost: make room and run again", 2
         )
-    except BaseException:
-        if debug:
-            traceback.print_exc()
-        raise
 
 
 def overview() -> str:

@@ -52,20 +52,14 @@ def one_guider(overrides: list[str]) -> Guided:
     sweep = validated(Sweep, composed.config)
     if len(sweep.guider) != 1:
         raise UserError(f"guider={sweep.guider}: one guider is evaluated at a time; name one")
-    found = [
-        one for one in settings_of(sweep, composed.guider_overrides) if one.method != BASE or sweep.guider == [BASE]
-    ]
+    found = settings_of(sweep, composed.guider_overrides)
+    if sweep.guider != [BASE]:
+        found = found[1:]  # the base, which a sweep adds
     for axis in found[0].settings:
         values = {one.settings[axis] for one in found}
         if len(values) > 1 and any(override.startswith(f"grid.{axis}=") for override in overrides):
             raise UserError(f"grid.{axis}: one setting is evaluated at a time; give one value, not {sorted(values)}")
-    asked = {
-        override.partition("=")[0].removeprefix("sampling.")
-        for override in overrides
-        if override.startswith("sampling.")
-    }
-    chosen = sweep.sampling.model_dump()
-    sampling = {
-        name: chosen[name] if name in asked else info.default for name, info in SamplingSpec.model_fields.items()
-    }
+    asked = {override.partition("=")[0] for override in overrides}
+    chosen, unset = sweep.sampling.model_dump(), SamplingSpec().model_dump()
+    sampling = {name: chosen[name] if f"sampling.{name}" in asked else unset[name] for name in chosen}
     return Guided(found[0], Pool(Resolver(), sweep.device), sampling, sweep.seeds[0], sweep.batch_tokens)

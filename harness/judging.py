@@ -49,7 +49,7 @@ class Judging:
         return len(found)
 
     def _by_score(self, run: RunFolder, trial: Trial, baseline: Trial, pairs: list[Pair]) -> list[Judgement]:
-        judge = RewardJudge(f"{self.metric}:{trial.task}")
+        judge = RewardJudge(f"reward:{self.metric}")
         scores = [run.rows(run.scores(side.id)) for side in (baseline, trial)]
         found = []
         for pair in pairs:

@@ -59,13 +59,12 @@ class Resolver:
         """
         path = spec["path"]
         if path is None:
-            raise UserError(
-                f"guider.{place}: no model is given; set the model that it names, as in model.base=PATH, or guider.{place}=PATH"
-            )
+            raise UserError(f"guider.{place}: no model given; set the one that it names, as in model.base=PATH")
         if path.startswith(EMBEDDED):
+            name = _embedded_name(path)
             from harness import embedded
 
-            return str(embedded.build()[_embedded_name(path)])
+            return str(embedded.build()[name])
         local = Path(path).expanduser()
         if local.is_dir():
             return str(local)
@@ -150,7 +149,7 @@ class Pool:
     def guider(self, config: dict) -> "Guider":
         """Build a guider: models from the pool, everything else by its ``_target_``.
 
-        This reads tokenizers, and so compares vocabularies, but no weights: a model's weights are read when it is first used.
+        This reads tokenizers, and so compares vocabularies, but no weights: those are read when a model is first used.
 
         Raises:
             UserError: a ``_target_`` that does not exist or does not take the given settings.

@@ -6,6 +6,8 @@ from pydantic import BaseModel
 
 from harness.compose import choices, compose
 
+GROUPS = ("preset", "task", "model", "guider", "grid", "judge", "launcher")
+
 
 def show_options(verb: str, schema: type[BaseModel], switches: dict[str, str]) -> None:
     """Print a verb's options.
@@ -27,15 +29,14 @@ def show_options(verb: str, schema: type[BaseModel], switches: dict[str, str]) -
     for key, default, meaning in _options(schema, values):
         table.add_row(Text(key), Text(default), Text(meaning))
     console.print(table)
-    groups = [
-        group
-        for group in ("preset", "task", "model", "guider", "grid", "judge", "launcher")
-        if group in values or group == "preset"
-    ]
+    groups = [group for group in GROUPS if group in values or (group == "preset" and "guider" in values)]
+    if not groups:
+        return
     console.print(Text("\nconfigurations to choose from (key=NAME):", style="bold"))
     for group in groups:
         console.print(Text(f"  {group:<9} {', '.join(choices(group))}"))
-    console.print(Text("guider.KEY=VALUE changes every chosen guider that has the key, as in guider.value.model=PATH"))
+    if "guider" in groups:
+        console.print(Text("guider.KEY=VALUE changes every chosen guider that has the key: guider.value.model=PATH"))
 
 
 def _options(schema: type[BaseModel], values: dict, prefix: str = ""):
@@ -45,11 +46,8 @@ def _options(schema: type[BaseModel], values: dict, prefix: str = ""):
             yield from _options(inner, value or {}, f"{prefix}{name}.")
         elif name == "model":
             for role, spec in value.items():
-                yield (
-                    f"model.{role}",
-                    str(spec["path"]),
-                    f"the model {role}; also model.{role}.revision, .dtype, .template",
-                )
+                more = ", ".join(f".{name}" for name in spec if name not in ("path", "head"))
+                yield f"model.{role}", _shown(spec["path"]), f"a folder or hub name; also {more}"
         elif name == "judge":
             yield "judge", str((value or {}).get("name")), info.description or ""
         else:

@@ -35,13 +35,9 @@ class Job:
 
     @property
     def label(self) -> str:
-        settings = " ".join(
-            f"{axis}={value:g}" if isinstance(value, float) else f"{axis}={value}"
-            for axis, value in self.trial.settings.items()
-        )
-        return " ".join(
-            part for part in (self.trial.method, settings, self.trial.split, f"seed={self.trial.seed}") if part
-        )
+        values = self.trial.settings.items()
+        settings = [f"{axis}={value:g}" if isinstance(value, float) else f"{axis}={value}" for axis, value in values]
+        return " ".join([self.trial.method, *settings, self.trial.split, f"seed={self.trial.seed}"])
 
 
 class Plan:

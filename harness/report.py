@@ -35,7 +35,6 @@ def main(arguments: list[str]) -> int:
             raise UserError(f"runs={run}: no such run; give the folder that a sweep has written, as runs/NAME")
     out = Path(spec.out).expanduser() if spec.out else runs[0] / "report"
     from reports.compile import compile_report
-
     from reports.terminal import table
 
     print(table(compile_report(runs, out)))
@@ -46,7 +45,6 @@ def main(arguments: list[str]) -> int:
 def compile_run(run: RunFolder) -> None:
     """Compile a run's report where it is older than what it is made of, and print its table."""
     from reports.compile import compile_report
-
     from reports.terminal import table
 
     if run.report_is_fresh():

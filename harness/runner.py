@@ -20,20 +20,20 @@ class Runner:
         self._tasks: dict[str, LoadedTask] = {}
         self._guiders: dict[int, object] = {}
 
-    def prepare(self, job: Job) -> None:
-        """Build a job's guider, which reads and compares tokenizers, and load its task; no weights.
+    def prepare(self) -> None:
+        """Build every guider, which reads and compares tokenizers, and load the task of every split; no weights.
 
         Raises:
-            UserError, GuiderError: what is wrong with either.
+            UserError, GuiderError: what is wrong with any of them, before anything is decoded.
         """
-        if id(job.setting) not in self._guiders:
-            self._guiders[id(job.setting)] = self.pool.guider(job.setting.config)
-        if job.file.name not in self._tasks:
-            self._tasks[job.file.name] = LoadedTask(job.file, self.plan.sweep.task.data)
+        for setting in self.plan.settings:
+            self._guiders[id(setting)] = self.pool.guider(setting.config)
+        for file in self.plan.files.values():
+            if file.name not in self._tasks:
+                self._tasks[file.name] = LoadedTask(file, self.plan.sweep.task.data)
 
     def run(self, job: Job, place: str) -> int:
         """Decode, record and score what a job lacks; the number of new samples."""
-        self.prepare(job)
         sweep, run, trial = self.plan.sweep, self.plan.run, job.trial
         guider, task = self._guiders[id(job.setting)], self._tasks[job.file.name]
 
@@ -56,8 +56,8 @@ class Runner:
 def indices(documents: int, split: str, job: Job) -> list[int]:
     """Which documents of a task a split takes.
 
-    A task with its own dev task, or one whose settings are not selected, gives all; else the even ones are dev and the odd
-    ones are test. At most ``job.limit`` of them.
+    A task with its own dev task, or one whose settings are not selected, gives all; else the even ones are dev and the
+    odd ones are test. At most ``job.limit`` of them.
     """
     halves = {"dev": range(0, documents, 2), "test": range(1, documents, 2)}
     chosen = list(range(documents) if job.whole else halves[split])

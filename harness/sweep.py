@@ -87,7 +87,7 @@ class Stage:
         todo = [job for job in jobs if not self.plan.is_complete(job)]
         began = time.perf_counter()
         if todo:
-            self._start(todo)
+            self._start()
             samples = sum(self.plan.missing(job) or 0 for job in todo)
             with self._runner.progress.stage(name, samples):
                 for number, job in enumerate(todo, 1):
@@ -99,18 +99,17 @@ class Stage:
             self.manifest.add_seconds(name, time.perf_counter() - began)
             self.manifest.write()
 
-    def _start(self, todo: Sequence[Job]) -> None:
+    def _start(self) -> None:
         """Load what decoding needs: lm-eval, tokenizers (and so vocabularies are compared), but no weights yet."""
         from harness.runner import Runner
 
         if self._runner is None:
             self._runner = Runner(self.plan, self.manifest, Progress())
+            self._runner.prepare()
             self.manifest.record_run(
                 [_shown(word) for word in self.command], self.plan.sweep.device, self.plan.models()
             )
             self.manifest.write()
-        for job in todo:
-            self._runner.prepare(job)
 
 
 def _shown(word: str) -> str:
@@ -125,5 +124,5 @@ def _config_text(sweep: Sweep, overrides: list[tuple[str, object]]) -> str:
 
     values = sweep.model_dump()
     if overrides:
-        values["guider_overrides"] = {key: value for key, value in overrides}
+        values["guider_overrides"] = dict(overrides)
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)

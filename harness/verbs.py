@@ -24,9 +24,7 @@ class Verb:
 
 
 VERBS: dict[str, Verb] = {
-    "sweep": Verb(
-        "harness.sweep:main", "run a grid of guiders, choose on the dev prompts, report on the test prompts"
-    ),
+    "sweep": Verb("harness.sweep:main", "run a grid of guiders, choose on the dev prompts, report on the test prompts"),
     "report": Verb("harness.report:main", "compile the report of one or several runs from their records"),
     "bench": Verb("harness.bench:main", "measure the decoder beside plain and naive decoding, on random models"),
     "lm_eval": Verb(

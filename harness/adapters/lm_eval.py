@@ -41,8 +41,8 @@ class Asked:
 class GuidedLM(TemplateLM):
     """A guider as an lm-eval model.
 
-    ``generate_until`` decodes with the whole guider. ``loglikelihood`` and ``loglikelihood_rolling`` are exact under the
-    token-guided distribution; a search has no normalised distribution, so a guider with one refuses them.
+    ``generate_until`` decodes with the whole guider. ``loglikelihood`` and ``loglikelihood_rolling`` are exact under
+    the token-guided distribution; a search has no normalised distribution, so a guider with one refuses them.
 
     Args:
         **arguments: overrides of the sweep's configuration, as in ``preset=embedded,guider=ivg,grid.weight=2``; the

@@ -1,6 +1,8 @@
 """lm-eval's tasks: loading one, and scoring a model on some of its documents."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -64,26 +66,43 @@ class LoadedTask:
         """
         from lm_eval import simple_evaluate
 
-        results = simple_evaluate(
-            model=model,
-            tasks=[self.task],
-            task_manager=self.manager,
-            num_fewshot=task.num_fewshot,
-            apply_chat_template=task.apply_chat_template,
-            system_instruction=task.system_instruction,
-            samples={self.task.config.task: indices},
-            bootstrap_iters=0,
-            log_samples=True,
-        )
+        with _without_environment():
+            results = simple_evaluate(
+                model=model,
+                tasks=[self.task],
+                task_manager=self.manager,
+                num_fewshot=task.num_fewshot,
+                apply_chat_template=task.apply_chat_template,
+                system_instruction=task.system_instruction,
+                samples={self.task.config.task: indices},
+                bootstrap_iters=0,
+                log_samples=True,
+            )
         scored: dict[int, tuple[str, dict[str, float]]] = {}
-        for sample in results["samples"][
-            self.task.config.task
-        ]:  # one per document and filter; later filters add scores
-            prompt, scores = scored.setdefault(sample["doc_id"], (model.asked(sample["arguments"][0][0]).text, {}))
+        # one sample per document and filter; a later filter only adds the scores that are not there yet
+        for sample in results["samples"][self.task.config.task]:
+            prompt = model.asked(sample["arguments"][0][0]).text
+            _, scores = scored.setdefault(sample["doc_id"], (prompt, {}))
             for metric in sample["metrics"]:
                 if isinstance(sample[metric], bool | int | float):
                     scores.setdefault(metric, float(sample[metric]))
         return [scored[index] for index in indices]
+
+
+@contextmanager
+def _without_environment() -> Iterator[None]:
+    """Spare lm-eval its questions to git and the system: half a second a call, and the manifest has the answers."""
+    from lm_eval import evaluator
+
+    answers = {"get_git_commit_hash": lambda: None, "add_env_info": lambda storage: None}
+    kept = {name: getattr(evaluator, name) for name in answers if hasattr(evaluator, name)}
+    for name in kept:
+        setattr(evaluator, name, answers[name])
+    try:
+        yield
+    finally:
+        for name, function in kept.items():
+            setattr(evaluator, name, function)
 
 
 def _spec(file: TaskFile) -> Any:
