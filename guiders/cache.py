@@ -101,7 +101,7 @@ class SegmentCache(Cache):
             for segment, new in zip(layer.history, pair, strict=True):
                 segment.view(-1, *segment.shape[2:]).scatter_(2, at.to(new.device), new)
         else:
-            layer.chunk = self._room(layer.chunk, self.shape, pair, self.columns)
+            layer.chunk = self._room(layer.chunk, self.shape, pair, max(self.columns, now.offset + n))
             for segment, new in zip(layer.chunk, pair, strict=True):
                 segment.view(-1, *segment.shape[3:])[:, :, now.offset : now.offset + n] = new
         return pair

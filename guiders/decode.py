@@ -330,9 +330,9 @@ class Decoder:
             for lane in self.lanes:
                 lane.keep(slots)
             if self.scorer:
-                self.scorer.keep(slots, longest)
-        for lane in self.lanes:
-            lane.shrink(longest)
+                self.scorer.keep(slots)
+        for part in (*self.lanes, *([self.scorer] if self.scorer else [])):
+            part.shrink(longest)
 
 
 def _log_ratio(tuned: torch.Tensor, untuned: torch.Tensor, tokens: torch.Tensor, first: bool) -> torch.Tensor:

@@ -71,12 +71,17 @@ class Lane:
         """One token for every row: ``[P, S, K]`` -> logits ``[P, S, K, V]``."""
         return self.consume(tokens[..., None])[..., 0, :]
 
-    def consume(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Several tokens for every row: ``[P, S, K, n]`` -> logits ``[P, S, K, n, V]``."""
+    def consume(self, tokens: torch.Tensor, starts: torch.Tensor | None = None) -> torch.Tensor:
+        """Several tokens for every row: ``[P, S, K, n]`` -> logits ``[P, S, K, n, V]``.
+
+        Args:
+            starts: ``[P, S, K]`` tokens of its survivor's history that a row goes on from; all of them where None.
+        """
         rows, n = tokens[..., 0].numel(), tokens.shape[-1]
         successors = self.cache.shape[2]
         lengths = self._survivor_lengths().repeat_interleave(successors, 1).reshape(-1)
-        starts = self.starts.repeat_interleave(successors, 1).reshape(-1)
+        starts = self.starts.repeat_interleave(successors, 1) if starts is None else starts
+        starts = starts.reshape(-1)
         now = Pass(
             "chunk",
             (lengths + starts)[:, None] + self.offset + torch.arange(n, device=self.device),
@@ -89,15 +94,16 @@ class Lane:
         self.offset += n
         return logits.view(*tokens.shape, -1)
 
-    def commit(self, parents, rows, counts, identity: bool) -> None:
+    def commit(self, parents, rows, counts, identity: bool, starts: torch.Tensor | None = None) -> None:
         """Make the chosen rows the survivors.
 
         Args:
             parents, rows: ``[P, S]`` where each new survivor came from (see `SegmentCache.commit`).
             counts: ``[P, S]`` tokens of this chunk that the survivor keeps in the cache.
+            starts: ``[P, S]`` tokens of the parent's history that it keeps; all of them where None.
         """
         parents, rows, counts = (x.to(self.device) for x in (parents, rows, counts))
-        starts = self.starts.gather(1, parents)
+        starts = self.starts.gather(1, parents) if starts is None else starts.to(self.device)
         self.longest += self.offset
         self.cache.commit(parents, rows, self.offset, starts, self.longest + 1, identity)
         self.starts = starts + counts.clamp(max=self.offset)

@@ -30,16 +30,9 @@ class Explicit:
     def scorer(self, guider, slots: int, columns: int):
         search = guider.search
         if first_difference(guider.base.tokenizer, self.model.tokenizer):
-            return TextScorer(guider.base, [self.model], self.of_response, slots, search)
+            return TextScorer(guider.base, [self.model], [1.0], self.model.model.kind, slots, search)
         kind = _TokenScorer if self.model.model.kind == "scalar" else _QScorer
         return kind(self.model, slots, search.survivors, search.successors, columns, guider.base.device)
-
-    @staticmethod
-    def of_response(lm: LM, logits: torch.Tensor, tokens: torch.Tensor, start: int) -> torch.Tensor:
-        """The value of a whole prefix from the uncached logits ``[n, 1 or V]`` of its tokens ``[n]``."""
-        if lm.model.kind == "scalar":
-            return logits[-1, 0]
-        return logits[-2, tokens[-1]]
 
 
 class _TokenScorer:
@@ -62,8 +55,10 @@ class _TokenScorer:
     def commit(self, parents, rows, counts, pending, identity):
         self.lane.commit(parents, rows, counts, identity)
 
-    def keep(self, slots, longest):
+    def keep(self, slots):
         self.lane.keep(slots)
+
+    def shrink(self, longest):
         self.lane.shrink(longest)
 
     def passes(self, counts, survivors):

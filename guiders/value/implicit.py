@@ -37,16 +37,8 @@ class ImplicitValue:
             if stepping[lane] is self.tuned and stepping[lane + 1] is self.untuned and not guider.search.released:
                 return _FromGuidance(lane)
         if any(first_difference(guider.base.tokenizer, lm.tokenizer) for lm in pair):
-            return TextScorer(guider.base, pair, self.of_response, slots, guider.search)
+            return TextScorer(guider.base, pair, [1.0, -1.0], "log_prob", slots, guider.search)
         return _PairScorer(pair, slots, guider.search, columns, guider.base.device)
-
-    def of_response(self, lm: LM, logits: torch.Tensor, tokens: torch.Tensor, start: int) -> torch.Tensor:
-        """One model's part of the value, from uncached logits ``[n, V]`` of prompt and response ``[n]``.
-
-        The response begins at `start`.
-        """
-        log_probs = logits[start - 1 : -1].log_softmax(-1).gather(-1, tokens[start:, None]).sum()
-        return log_probs if lm is self.tuned else -log_probs
 
 
 class _FromGuidance:
@@ -64,7 +56,10 @@ class _FromGuidance:
     def commit(self, parents, rows, counts, pending, identity):
         pass
 
-    def keep(self, slots, longest):
+    def keep(self, slots):
+        pass
+
+    def shrink(self, longest):
         pass
 
     def passes(self, counts, survivors):
@@ -109,9 +104,12 @@ class _PairScorer:
             lane.commit(parents, rows, (counts - 1).clamp_min(0), identity)
             lane.advance(pending)
 
-    def keep(self, slots, longest):
+    def keep(self, slots):
         for lane in self.lanes:
             lane.keep(slots)
+
+    def shrink(self, longest):
+        for lane in self.lanes:
             lane.shrink(longest)
 
     def passes(self, counts, survivors):

@@ -55,8 +55,11 @@ class Scorer(Protocol):
     ) -> None:
         """The survivors were chosen: ``[P, S]`` each; of their row's chunk `counts` tokens, the last is `pending`."""
 
-    def keep(self, slots: torch.Tensor, longest: int) -> None:
-        """Only these slots go on; no response is longer than `longest` tokens."""
+    def keep(self, slots: torch.Tensor) -> None:
+        """Only these slots go on."""
+
+    def shrink(self, longest: int) -> None:
+        """No running response has more than `longest` tokens: nothing beyond needs to be attended to."""
 
     def passes(self, counts: torch.Tensor, survivors: torch.Tensor) -> torch.Tensor:
         """Token positions evaluated for a chunk, ``[P]``.

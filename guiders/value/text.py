@@ -1,77 +1,203 @@
 """A value whose tokenizer is not the base's: it scores the text of a response, in its own tokens."""
 
-from collections.abc import Callable
-
 import torch
 
+from guiders.errors import GuiderError
 from guiders.full_logits import full_logits
+from guiders.lane import LOGITS_BUDGET, Lane
 from guiders.lm import LM
 
 
 class TextScorer:
-    """Scores every hypothesis' text from scratch at each boundary: token boundaries differ, so no cache of the
-    base's fits.
+    """Scores every hypothesis' text at each boundary, from a cache of the value's own tokens.
+
+    More text can change the last tokens of the text before it, so a row goes on from the longest beginning that its
+    tokens share with its parent's, less one token, whose logits say how likely the next one was.
 
     Args:
-        base: whose tokens the responses are. models: the value's models.
-        of_response: ``(lm, logits [n, V], tokens [n], start) -> value``; the models' parts add up.
+        base: whose tokens the responses are.
+        models: the value's models, and signs: how their parts add up.
+        kind: "log_prob": the sum of the tokens' log-probabilities; "scalar": the last position's output; "vocab":
+            the last token's logit one position earlier.
     """
 
     wants_ratio = None
 
-    def __init__(self, base: LM, models: list[LM], of_response: Callable, slots: int, search):
-        self.base, self.models, self.of_response = base, models, of_response
+    def __init__(self, base: LM, models: list[LM], signs: list[float], kind: str, slots: int, search):
+        self.base, self.signs = base, signs
+        self.readers = [_TextReader(lm, kind, slots, search) for lm in models]
         self.prompts: list = [None] * slots
-        self.rows = search.survivors * search.successors
         self._positions = torch.zeros(slots, dtype=torch.long)
 
     def admit(self, slots, prompts):
         for slot, prompt in zip(slots.tolist(), prompts, strict=True):
-            self.prompts[slot] = self.base.decode(list(prompt)) if _is_tokens(prompt) else prompt
+            is_ids = isinstance(prompt, list) and isinstance(prompt[0], int)
+            self.prompts[slot] = self.base.decode(prompt) if is_ids else prompt
+        for reader in self.readers:
+            reader.admit(slots, [self.prompts[slot] for slot in slots.tolist()])
 
     def score(self, chunk):
-        values = torch.zeros(chunk.counts.shape, dtype=torch.float64).flatten(1)
         added, ended = chunk.counts.flatten(1).tolist(), chunk.ended.flatten(1).tolist()
-        where, texts = [], []
+        texts: dict[tuple[int, int], tuple[str, bool]] = {}
         for slot, rows in enumerate(chunk.responses()):
-            if self.prompts[slot] is None:
-                continue
             for row, tokens in enumerate(rows):
-                if added[slot][row]:
-                    where.append((slot, row))
-                    texts.append((self.text(tokens), ended[slot][row]))
+                if self.prompts[slot] is not None and added[slot][row]:
+                    texts[slot, row] = (self.text(tokens), ended[slot][row])
+        values = torch.zeros(chunk.counts.shape, dtype=torch.float64).flatten(1)
         self._positions.zero_()
-        for lm in self.models:
-            inputs, starts = [], []
-            for (slot, _), (text, has_ended) in zip(where, texts, strict=True):
-                prompt = lm.encode_prompt(self.prompts[slot])
-                response = lm.tokenizer(text, add_special_tokens=False)["input_ids"]
-                if has_ended and lm.tokenizer.eos_token_id is not None:
-                    response = [*response, lm.tokenizer.eos_token_id]
-                # a text that is still inside its first character has no token yet: the prompt alone is scored
-                inputs.append((prompt + response)[-lm.max_length :])
-                starts.append(len(inputs[-1]) - len(response))
-                self._positions[slot] += len(response)
-            for i, logits in full_logits(lm, inputs):
-                tokens = torch.tensor(inputs[i], device=logits.device)
-                values[where[i]] += self.of_response(lm, logits, tokens, max(1, starts[i])).double().cpu()
+        for reader, sign in zip(self.readers, self.signs, strict=True):
+            for (slot, row), (value, positions) in reader.score(texts).items():
+                values[slot, row] += sign * value
+                self._positions[slot] += positions
         return values.view(chunk.counts.shape).to(chunk.values)
 
     def text(self, tokens: list[int]) -> str:
         """The text so far, without a last character whose bytes are not all there yet."""
-        text = self.base.decode(tokens)
-        return text.rstrip("\ufffd") if text.endswith("\ufffd") else text
+        return self.base.decode(tokens).rstrip("\ufffd")
 
     def commit(self, parents, rows, counts, pending, identity):
-        pass
+        for reader in self.readers:
+            reader.commit(parents, rows, identity)
 
-    def keep(self, slots, longest):
+    def keep(self, slots):
         self.prompts = [self.prompts[slot] for slot in slots.tolist()]
         self._positions = self._positions[slots.cpu()]
+        for reader in self.readers:
+            reader.keep(slots)
+
+    def shrink(self, longest):
+        for reader in self.readers:
+            reader.lane.shrink(max((len(read) for slot in reader.read for read, _ in slot), default=0))
 
     def passes(self, counts, survivors):
         return self._positions.to(survivors)
 
 
-def _is_tokens(prompt) -> bool:
-    return not isinstance(prompt, str) and not (len(prompt) and isinstance(prompt[0], dict))
+class _TextReader:
+    """One model reading texts that share their beginnings.
+
+    Attributes:
+        read: ``[P][S]`` the tokens each survivor has in the cache, and a score for each (see `TextScorer`'s kinds).
+    """
+
+    def __init__(self, lm: LM, kind: str, slots: int, search):
+        self.lane = Lane(lm, slots, search.survivors, search.successors, columns=1)
+        self.lm, self.kind = lm, kind
+        self.survivors, self.successors = search.survivors, search.successors
+        self.read: list[list[tuple[list[int], list[float]]]] = [[([], [])] * self.survivors for _ in range(slots)]
+        self.prompts: list[list[int]] = [[] for _ in range(slots)]
+        self.after_prompt: torch.Tensor | None = None  # [P, V] logits after each prompt
+        self._rows: dict[tuple[int, int], tuple[list[int], list[float], int]] = {}
+
+    def admit(self, slots, prompts):
+        ids = [self.lm.encode_prompt(prompt) for prompt in prompts]
+        logits = self.lane.prefill(slots, ids)
+        if self.after_prompt is None:
+            self.after_prompt = logits.new_zeros(len(self.read), logits.shape[-1])
+        self.after_prompt[slots.to(logits.device)] = logits
+        for slot, prompt in zip(slots.tolist(), ids, strict=True):
+            self.read[slot], self.prompts[slot] = [([], [])] * self.survivors, prompt
+
+    def score(self, texts: dict[tuple[int, int], tuple[str, bool]]) -> dict[tuple[int, int], tuple[float, int]]:
+        """(slot, row) -> text and whether it has ended; gives (slot, row) -> value and the positions that were read."""
+        new, starts = {}, self.lane.starts.tolist()
+        begin = [
+            [starts[p][row // self.successors] for row in range(self.survivors * self.successors)]
+            for p in range(len(starts))
+        ]
+        for (slot, row), (text, ended) in texts.items():
+            tokens = self._encode(text, ended, slot)
+            before, _ = self.read[slot][row // self.successors]
+            shared = next(
+                (i for i, (a, b) in enumerate(zip(tokens, before, strict=False)) if a != b),
+                min(len(tokens), len(before)),
+            )
+            begin[slot][row] = max(0, shared - 1)
+            new[slot, row] = tokens
+        width = max((len(tokens) - begin[slot][row] for (slot, row), tokens in new.items()), default=0)
+        outputs = self._outputs(new, begin, width) if width else None
+        found = {}
+        for (slot, row), tokens in new.items():
+            start, (_, old) = begin[slot][row], self.read[slot][row // self.successors]
+            fresh = outputs[slot][row][: len(tokens) - start] if tokens else []
+            if self.kind == "scalar":
+                scores = [*old[:start], *fresh]
+            else:
+                head = old[: start + 1] if start else [self._first(slot, tokens[0])] if tokens else []
+                scores = [*head, *fresh[: len(tokens) - start - 1]]
+            self._rows[slot, row] = (tokens, scores, start)
+            found[slot, row] = (self._value(slot, scores), len(tokens) - start)
+        return found
+
+    def _encode(self, text: str, ended: bool, slot: int) -> list[int]:
+        tokens = self.lm.tokenizer(text, add_special_tokens=False)["input_ids"]
+        if ended and self.lm.tokenizer.eos_token_id is not None:
+            tokens = [*tokens, self.lm.tokenizer.eos_token_id]
+        if len(self.prompts[slot]) + len(tokens) > self.lm.max_length:
+            raise GuiderError(
+                f"{self.lm.name}: a response of {len(tokens)} of its tokens is longer than its context of "
+                f"{self.lm.max_length}; lower max_new_tokens"
+            )
+        return tokens
+
+    def _outputs(self, new, begin, width: int) -> list:
+        """The model's output at every new position, as the kind wants it: ``[P][S·K][width]`` numbers."""
+        slots, rows = len(begin), len(begin[0])
+        tokens = torch.zeros(slots, rows, width, dtype=torch.long)
+        targets = torch.zeros_like(tokens)
+        for (slot, row), ids in new.items():
+            ids = torch.tensor(ids[begin[slot][row] :], dtype=torch.long)
+            tokens[slot, row, : len(ids)] = ids
+            targets[slot, row, : len(ids) - 1] = ids[1:]
+        shape = (slots, self.survivors, self.successors, -1)
+        tokens, targets = (x.view(shape).to(self.lane.device) for x in (tokens, targets))
+        starts = torch.tensor(begin, device=self.lane.device).view(shape[:3])
+        some = max(1, LOGITS_BUDGET // (slots * rows * self.after_prompt.shape[-1]))
+        parts = []
+        for at in range(0, width, some):
+            logits = self.lane.consume(tokens[..., at : at + some], starts)
+            if self.kind == "scalar":
+                parts.append(logits[..., 0])
+                continue
+            chosen = logits.gather(-1, targets[..., at : at + some, None])[..., 0]
+            parts.append(chosen - logits.logsumexp(-1) if self.kind == "log_prob" else chosen)
+        return torch.cat(parts, -1).flatten(1, 2).double().tolist()
+
+    def _first(self, slot: int, token: int) -> float:
+        logits = self.after_prompt[slot]
+        return float(logits[token] - logits.logsumexp(-1)) if self.kind == "log_prob" else float(logits[token])
+
+    def _value(self, slot: int, scores: list[float]) -> float:
+        if self.kind == "log_prob":
+            return sum(scores)
+        if scores:
+            return scores[-1]
+        # a text that is still inside its first character has no token yet: the prompt alone is scored
+        if self.kind == "scalar":
+            return float(self.after_prompt[slot, 0])
+        (_, logits), *_ = full_logits(self.lm, [self.prompts[slot]])
+        return float(logits[-2, self.prompts[slot][-1]]) if len(logits) > 1 else 0.0
+
+    def commit(self, parents, rows, identity):
+        starts, counts, chosen, before = [], [], rows.tolist(), self.read
+        self.read = []
+        for slot, (survivors, old) in enumerate(zip(chosen, before, strict=True)):
+            self.read.append([])
+            starts.append([])
+            counts.append([])
+            for row in survivors:
+                tokens, scores = old[row // self.successors]
+                start = len(tokens)
+                if (slot, row) in self._rows:
+                    tokens, scores, start = self._rows[slot, row]
+                self.read[-1].append((tokens, scores))
+                starts[-1].append(start)
+                counts[-1].append(len(tokens) - start)
+        self._rows = {}
+        self.lane.commit(parents, rows, torch.tensor(counts), identity, torch.tensor(starts))
+
+    def keep(self, slots):
+        kept = slots.tolist()
+        self.read, self.prompts = [self.read[slot] for slot in kept], [self.prompts[slot] for slot in kept]
+        self.after_prompt = self.after_prompt[slots.to(self.after_prompt.device)]
+        self.lane.keep(slots)
