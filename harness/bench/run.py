@@ -18,12 +18,21 @@ from harness.bench.scaling import prompt_memory, scaled
 from harness.bench.settings import Bench
 from harness.bench.targets import targets
 from harness.bench.variants import Variant, decoder, naive, plain
+from harness.errors import UserError
 
 HELD = 0.15  # a machine whose gauge moves by more has not held its speed
 
 
 def measure(spec: Bench) -> Result:
-    """Measure everything that `spec` asks for."""
+    """Measure everything that `spec` asks for.
+
+    Raises:
+        UserError: a device that is not there.
+    """
+    try:
+        torch.empty(0, device=spec.device)
+    except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
+        raise UserError(f"bench.device={spec.device}: not usable here ({str(error).splitlines()[0]})") from None
     threads = torch.get_num_threads()
     torch.set_num_threads(spec.threads)
     try:

@@ -2,10 +2,11 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from harness.compose import choices
 from harness.config import Count, Names, Part
+from harness.errors import UserError
 from harness.nearest import nearest
 
 Axis = Literal["prompts", "rows", "context", "length", "new_tokens"]
@@ -50,16 +51,16 @@ class Bench(Part):
                 raise ValueError(f"{method}: no such guider; {nearest(method, choices('guider'))}")
         return list(dict.fromkeys(methods))
 
-    @model_validator(mode="after")
-    def _consistent(self) -> "Bench":
-        if self.prompt_tokens[0] > self.prompt_tokens[1]:
-            raise ValueError("prompt_tokens: the shortest comes first")
-        if self.clock == "cpu" and self.device != "cpu":
-            raise ValueError("clock=cpu counts no work of an accelerator; set clock=wall")
-        return self
-
     def resolved(self) -> "Bench":
-        """With ``quick`` spelled out."""
+        """With ``quick`` spelled out.
+
+        Raises:
+            UserError: settings that contradict each other.
+        """
+        if self.prompt_tokens[0] > self.prompt_tokens[1]:
+            raise UserError(f"bench.prompt_tokens={list(self.prompt_tokens)}: give the shortest first")
+        if self.clock == "cpu" and self.device != "cpu":
+            raise UserError(f"bench.clock=cpu: does not see the work of {self.device}; set bench.clock=wall")
         if not self.quick:
             return self
         small = {"prompts": 4, "new_tokens": 16, "rounds": 1, "naive_prompts": 1}
