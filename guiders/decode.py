@@ -20,6 +20,7 @@ from guiders.lane import Lane
 from guiders.lm import LM
 from guiders.sampling import Sampling, distribution, divergence, draw, prompt_key, uniforms
 from guiders.search.sample import QUANTUM
+from guiders.self_check import check_cacheable
 from guiders.stops import cut_at_stop
 from guiders.trace import Trace
 from guiders.value import Chunk
@@ -57,6 +58,8 @@ def generate(
         waiting.append(_Request(index, prompt, ids, min(room, sampling.max_new_tokens)))
     if not waiting:
         return
+    for lm in (*guider.models, *getattr(guider.value, "models", ())):
+        check_cacheable(lm)
     search = guider.search
     columns = min(search.length or sampling.max_new_tokens, sampling.max_new_tokens)
     longest = max(len(r.ids) for r in waiting)

@@ -31,6 +31,7 @@ class LM:
         self.tokenizer = tokenizer
         self.template = template
         self.name = name
+        self.checked = False  # its cache against its own forward pass, see guiders.self_check
 
     @classmethod
     def load(

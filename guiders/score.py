@@ -8,6 +8,7 @@ import torch
 from guiders.errors import GuiderError
 from guiders.full_logits import full_logits
 from guiders.guider import Guider
+from guiders.self_check import check_cacheable
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ def token_log_probs(guider: Guider, pairs: Sequence[tuple[object, Sequence[int]]
             f"{type(guider.search).__name__} has no normalised distribution to score text under; "
             "set search to sample (guider=base or guider=eft)"
         )
+    for lm in guider.models:
+        check_cacheable(lm)
     results: list[TokenLogProbs | None] = [None] * len(pairs)
     for index, logits in _continuation_logits(guider, pairs):
         log_probs = logits.log_softmax(-1)
