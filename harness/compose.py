@@ -56,7 +56,8 @@ def compose(verb: str, arguments: list[str]) -> Composed:
             groups.append(_group_choice(key, override))
         else:
             values.append(override)
-    lines = [_value_line(override, _bare(verb, groups)) for override in values]
+    bare = OmegaConf.to_container(_hydra(verb, groups), resolve=False) if values else {}
+    lines = [_value_line(override, bare) for override in values]
     config = _hydra(verb, groups + lines)
     try:
         plain = OmegaConf.to_container(config, resolve=True)
@@ -139,10 +140,6 @@ def _group_choice(key: str, override: Override) -> str:
     if name not in choices(key):
         raise UserError(f"{key}={name}: no such configuration; {nearest(name, choices(key))}")
     return f"{key}={name}"
-
-
-def _bare(verb: str, groups: list[str]) -> dict:
-    return OmegaConf.to_container(_hydra(verb, groups), resolve=False)
 
 
 def _value_line(override: Override, bare: dict) -> str:

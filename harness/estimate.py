@@ -3,6 +3,7 @@
 from collections import defaultdict
 from statistics import fmean
 
+from harness.models import EMBEDDED, places
 from harness.plan import Job, Plan
 from harness.progress import duration
 
@@ -37,6 +38,9 @@ def dry_run(plan: Plan) -> str:
             each = seconds.get(method, fallback)
             unknown = unknown or each is None or not samples
             left += samples * (each or 0.0)
+    paths = {spec["path"] for setting in plan.settings for _, spec in places(setting.config)}
+    if any(path.startswith(EMBEDDED) for path in paths) and plan.resolver.missing:
+        text.append("the embedded models are built first, once: about two minutes on two cores")
     text.append(f"samples of the first stage: {done} recorded, {needed} to generate")
     text.append(
         f"time left: {'not known until the first samples are recorded' if unknown else 'about ' + duration(left)}"

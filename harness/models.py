@@ -2,7 +2,9 @@
 
 import hashlib
 import os
+import time
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,13 +44,12 @@ class Resolver:
 
     Args:
         build: whether embedded models that are not there yet are built.
-
-    Attributes:
-        built: whether any were.
     """
 
     def __init__(self, build: bool = True):
-        self.build, self.built = build, False
+        self.build = build
+        self.seconds = 0.0  # spent on building the embedded models
+        self._folders: dict[str, Path] | None = None
         self._revisions: dict[tuple[str, str | None], str] = {}
 
     def folder(self, spec: dict, place: str) -> str:
@@ -61,10 +62,7 @@ class Resolver:
         if path is None:
             raise UserError(f"guider.{place}: no model given; set the one that it names, as in model.base=PATH")
         if path.startswith(EMBEDDED):
-            name = _embedded_name(path)
-            from harness import embedded
-
-            return str(embedded.build()[name])
+            return str(self._embedded()[_embedded_name(path)])
         local = Path(path).expanduser()
         if local.is_dir():
             return str(local)
@@ -81,10 +79,28 @@ class Resolver:
             UserError: as ``folder``; a folder without safetensors; a hub model that is neither cached nor reachable.
         """
         path = spec["path"]
+        if path is not None and path.startswith(EMBEDDED) and not self.build and self.missing:
+            return f"{_embedded_name(path)} is not built yet"
         key = (path, spec.get("revision"))
         if key not in self._revisions:
             self._revisions[key] = self._find_revision(spec, place)
         return self._revisions[key]
+
+    @cached_property
+    def missing(self) -> bool:
+        """Whether the embedded models are still to be built."""
+        from harness import cache, embedded
+
+        return cache.damage(cache.root() / f"embedded-{embedded.key(embedded.Recipe())}") is not None
+
+    def _embedded(self) -> dict[str, Path]:
+        if self._folders is None:
+            from harness import embedded
+
+            missing, began = self.missing, time.perf_counter()
+            self._folders = embedded.build()
+            self.seconds = time.perf_counter() - began if missing else 0.0
+        return self._folders
 
     def _find_revision(self, spec: dict, place: str) -> str:
         folder = self.folder(spec, place)

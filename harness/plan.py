@@ -1,6 +1,5 @@
 """The plan of a sweep: which trials there are, and what of them is done."""
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -55,11 +54,9 @@ class Plan:
         self.selects = sweep.select.metric is not None
         splits = ("dev", "test") if self.selects else ("all",)
         self.files = {split: task_file(sweep.task, split) for split in splits}
-        began = time.perf_counter()
         for setting in settings:
             for place, spec in places(setting.config):
                 resolver.revision(spec, place)
-        self.seconds = {"models": time.perf_counter() - began} if resolver.built else {}
         self._best: list[Setting] = []
 
     def _jobs(self, split: str, seeds: list[int], settings: list[Setting]) -> list[Job]:

@@ -50,8 +50,8 @@ def _run(sweep: Sweep, settings, judging: Judging | None, run: RunFolder, argume
     manifest = Manifest(run.path / "manifest.json")
     write_text(run.path / "config.yaml", _config_text(sweep, overrides))
     plan = Plan(sweep, settings, Resolver(), run, manifest)
-    if "models" in plan.seconds:
-        manifest.add_seconds("models", plan.seconds["models"])
+    if plan.resolver.seconds:
+        manifest.add_seconds("models", plan.resolver.seconds)
     command = ["python", "-m", "harness", "sweep", *arguments]
     stage = Stage(plan, judging, manifest, command)
     stage.run(plan.first_stage(), "dev" if sweep.select.metric else "all")

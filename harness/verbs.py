@@ -24,10 +24,10 @@ class Verb:
 
 
 VERBS: dict[str, Verb] = {
-    "sweep": Verb("harness.sweep:main", "run a grid of guiders, choose on the dev prompts, report on the test prompts"),
+    "sweep": Verb("harness.sweep:main", "run a grid of guiders, choose on dev prompts, report on test prompts"),
     "report": Verb("harness.report:main", "compile the report of one or several runs from their records"),
-    "bench": Verb("harness.bench:main", "measure the decoder beside plain and naive decoding, on random models"),
-    "lm_eval": Verb(
-        "harness.adapters.lm_eval_cli:main", "lm-eval's command line, with the model `ivg` and tasks/ known"
-    ),
+    "judge": Verb("harness.judge:main", "compare a file of outputs with a reference: the leaderboard's row"),
+    "submit": Verb("harness.submit:main", "write the files of a leaderboard submission, checked and read back"),
+    "bench": Verb("harness.bench:main", "measure the decoder's speed against its baselines and the machine"),
+    "lm_eval": Verb("harness.adapters.lm_eval_cli:main", "lm-eval's command line, with `ivg` and tasks/ known"),
 }
