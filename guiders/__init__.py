@@ -5,6 +5,8 @@ from guiders import ChunkBeam, Explicit, Guider, Implicit, LM, Sampling, generat
 A guider is a base model with token guidance, a value and a search; `generate` decodes prompts with it.
 """
 
+from guiders.adapter import adapted
+from guiders.classifier import Classifier
 from guiders.decode import generate
 from guiders.errors import GuiderError
 from guiders.guider import Generation, Guider
@@ -13,21 +15,24 @@ from guiders.sampling import Sampling
 from guiders.score import TokenLogProbs, token_log_probs
 from guiders.search import BestOfN, ChunkBeam, Sample
 from guiders.token import Implicit
-from guiders.value import Explicit, ImplicitValue
+from guiders.value import Explicit, ImplicitValue, Reward
 
 __all__ = [
     "LM",
     "BestOfN",
     "ChunkBeam",
+    "Classifier",
     "Explicit",
     "Generation",
     "Guider",
     "GuiderError",
     "Implicit",
     "ImplicitValue",
+    "Reward",
     "Sample",
     "Sampling",
     "TokenLogProbs",
+    "adapted",
     "generate",
     "token_log_probs",
 ]

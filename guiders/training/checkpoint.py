@@ -70,8 +70,8 @@ class Checkpoints:
 class ByLength(Sampler[int]):
     """An order in which rows of like length share a batch, drawn anew for every epoch from (seed, epoch) alone.
 
-    A training that goes on in the middle of an epoch skips the batches that are done and finds the same ones after them;
-    transformers' own samplers draw from the global random state, which has moved on by then.
+    A training that goes on in the middle of an epoch skips the batches that are done and finds the same ones after
+    them; transformers' own samplers draw from the global random state, which has moved on by then.
 
     Args:
         lengths: of the rows, in tokens. batch_size: rows to a batch.

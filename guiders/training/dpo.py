@@ -49,7 +49,7 @@ def train(
             max_length=max_length,
             disable_dropout=True,
             precompute_ref_log_probs=True,
-            precompute_ref_batch_size=256,
+            precompute_ref_batch_size=schedule.batch_size,
             **settings(schedule, model.device, checkpoints),
         )
         trainer = DPOTrainer(

@@ -2,6 +2,7 @@
 
 from guiders.value.explicit import Explicit
 from guiders.value.implicit import ImplicitValue
+from guiders.value.reward import Reward
 from guiders.value.scorer import Chunk, Scorer, Value
 
-__all__ = ["Chunk", "Explicit", "ImplicitValue", "Scorer", "Value"]
+__all__ = ["Chunk", "Explicit", "ImplicitValue", "Reward", "Scorer", "Value"]

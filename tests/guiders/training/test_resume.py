@@ -12,7 +12,7 @@ from guiders.training.schedule import Lora, Schedule
 from guiders.training.tokenizer import train as train_tokenizer
 from guiders.value.model import ValueModel
 
-WORDS = "good bad film story acting plot slow fast warm cold".split()
+WORDS = ["good", "bad", "film", "story", "acting", "plot", "slow", "fast", "warm", "cold"]
 
 
 class Stopped(Exception):

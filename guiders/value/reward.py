@@ -1,0 +1,67 @@
+"""A reward model as a value: a classifier scores the text so far as if it were the whole response."""
+
+from dataclasses import dataclass
+
+import torch
+
+from guiders.classifier import Classifier
+
+
+@dataclass(frozen=True)
+class Reward:
+    """The reward of prompt and response as text. Exact for a whole response, as best-of-N asks; for a prefix it is what
+    the reward model says of a text that stops there, which nothing has trained it for.
+
+    Args:
+        model: a sequence classifier; it shares no vocabulary with the base, as it reads text.
+    """
+
+    model: Classifier
+
+    def scorer(self, guider, slots: int, columns: int):
+        return _RewardScorer(self.model, guider.base, slots)
+
+
+class _RewardScorer:
+    """Every row's text from its beginning at each boundary: a bidirectional classifier has no cache."""
+
+    wants_ratio = None
+
+    def __init__(self, model: Classifier, base, slots: int):
+        self.model, self.base = model, base
+        self.prompts: list = [None] * slots
+        self._positions = torch.zeros(slots, dtype=torch.long)
+
+    def admit(self, slots, prompts):
+        for slot, prompt in zip(slots.tolist(), prompts, strict=True):
+            is_text = isinstance(prompt, str) or (len(prompt) and isinstance(prompt[0], dict))
+            self.prompts[slot] = prompt if is_text else self.base.decode(list(prompt))
+
+    def score(self, chunk):
+        added = chunk.counts.flatten(1).tolist()
+        where, pairs = [], []
+        for slot, rows in enumerate(chunk.responses()):
+            for row, tokens in enumerate(rows):
+                if self.prompts[slot] is not None and added[slot][row]:
+                    where.append((slot, row))
+                    # a last character whose bytes are not all there yet is left out
+                    pairs.append((self.prompts[slot], self.base.decode(tokens).rstrip("\ufffd")))
+        values = torch.zeros(chunk.counts.shape, dtype=torch.float64).flatten(1)
+        self._positions.zero_()
+        for (slot, row), pair, reward in zip(where, pairs, self.model.rewards(pairs).tolist(), strict=True):
+            values[slot, row] = reward
+            self._positions[slot] += self.model.positions(*pair)
+        return values.view(chunk.counts.shape).to(chunk.values)
+
+    def commit(self, parents, rows, counts, pending, identity):
+        pass
+
+    def keep(self, slots):
+        self.prompts = [self.prompts[slot] for slot in slots.tolist()]
+        self._positions = self._positions[slots.cpu()]
+
+    def shrink(self, longest):
+        pass
+
+    def passes(self, counts, survivors):
+        return self._positions.to(survivors)
