@@ -88,6 +88,7 @@ def _alpaca_eval(config: Submission, run: Path, trial: dict) -> dict[str, str]:
     records = run / "records" / f"{trial['id']}.jsonl"
     outputs = read_outputs(records, order)
     pairs = paired(outputs, reference, order)
+    files.validate(pairs)
     recorded = ReplayJudge(files.ANNOTATOR, files.MODEL).recorded(pairs, run)
     entry = files.Entry(
         name=config.name,
@@ -98,7 +99,6 @@ def _alpaca_eval(config: Submission, run: Path, trial: dict) -> dict[str, str]:
         trial=trial,
         prompt=_prompt_template(RunFolder(run), trial["id"], pairs),
     )
-    files.validate(entry)
     prices = {name: price.model_dump() for name, price in config.judge.prices.items()}
     outputs_json, annotations_json = _json(files.model_outputs(entry)), _json(files.annotations(entry, prices))
     row = _checked_row(entry, outputs_json, annotations_json)

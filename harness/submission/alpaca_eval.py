@@ -63,15 +63,15 @@ class Entry:
         return f"src/alpaca_eval/models_configs/{self.name}"
 
 
-def validate(entry: Entry) -> None:
+def validate(pairs: Sequence[Pair]) -> None:
     """What the leaderboard's maintainers check by hand.
 
     Raises:
         UserError: not the 805 instructions, or an empty output.
     """
-    if len(entry.pairs) != COUNT:
-        raise UserError(f"{len(entry.pairs)} outputs; a submission has all {COUNT}: generate the missing ones")
-    empty = [place for place, pair in enumerate(entry.pairs) if not pair.response.strip()]
+    if len(pairs) != COUNT:
+        raise UserError(f"{len(pairs)} outputs; a submission has all {COUNT}: generate the missing ones")
+    empty = [place for place, pair in enumerate(pairs) if not pair.response.strip()]
     if empty:
         shown = ", ".join(map(str, empty[:10]))
         raise UserError(f"{len(empty)} empty outputs (instructions {shown}); generate them again")
