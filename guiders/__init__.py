@@ -5,7 +5,6 @@ from guiders import ChunkBeam, Explicit, Guider, Implicit, LM, Sampling, generat
 A guider is a base model with token guidance, a value and a search; `generate` decodes prompts with it.
 """
 
-from guiders.adapter import adapted
 from guiders.classifier import Classifier
 from guiders.decode import generate
 from guiders.errors import GuiderError
@@ -32,7 +31,6 @@ __all__ = [
     "Sample",
     "Sampling",
     "TokenLogProbs",
-    "adapted",
     "generate",
     "token_log_probs",
 ]

@@ -8,7 +8,6 @@ import torch
 from transformers.utils import cached_file
 
 from guiders.errors import GuiderError
-from guiders.lm import LM
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
@@ -22,28 +21,20 @@ def adapter_base(path: str, revision: str | None = None) -> str | None:
     file = (
         local / CONFIG
         if local.is_dir()
-        else cached_file(path, CONFIG, revision=revision, _raise_exceptions_for_missing_entries=False)
+        else cached_file(
+            path,
+            CONFIG,
+            revision=revision,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_gated_repo=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
     )
     if file is None or not Path(file).is_file():
         return None
     named = json.loads(Path(file).read_text(encoding="utf-8"))["base_model_name_or_path"]
     beside = local / named
     return str(beside.resolve()) if local.is_dir() and beside.is_dir() else named
-
-
-def adapted(base: LM, path: str, template: str | None = None) -> LM:
-    """The model that an adapter makes of `base`, on the same weights; `base` itself stays what it was.
-
-    Both are read when first needed: the base's weights once, and the adapter's, some percent of them.
-
-    Args:
-        base: the model that the adapter was trained on.
-        path: a folder or hub name with ``adapter_config.json`` and ``adapter_model.safetensors``.
-
-    Raises:
-        GuiderError: when the weights are read: the adapter does not fit the base.
-    """
-    return LM(lambda: Adapted(base.model, path), base.tokenizer, template=template, name=str(path))
 
 
 class Adapted(torch.nn.Module):
@@ -54,7 +45,7 @@ class Adapted(torch.nn.Module):
 
     Args:
         model: a transformers model; may already carry other adapters.
-        path: see `adapted`.
+        path: the adapter's folder or hub name.
     """
 
     def __init__(self, model: torch.nn.Module, path: str):
@@ -96,10 +87,10 @@ class Adapted(torch.nn.Module):
             layer.enable_adapters(on)
 
 
-def weight_bytes(models: Iterable[LM]) -> int:
+def weight_bytes(models: Iterable[torch.nn.Module]) -> int:
     """Bytes of the weights that some models hold in memory; weights that they share count once."""
     seen = {}
-    for lm in models:
-        for tensor in (*lm.model.parameters(), *lm.model.buffers()):
+    for model in models:
+        for tensor in (*model.parameters(), *model.buffers()):
             seen[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
     return sum(seen.values())

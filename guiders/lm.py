@@ -7,6 +7,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from transformers.activations import NewGELUActivation
 
+from guiders.adapter import Adapted, adapter_base
 from guiders.errors import GuiderError
 
 
@@ -47,7 +48,7 @@ class LM:
         trust_remote_code: bool = False,
         quantization_config=None,
     ) -> "LM":
-        """Load from a folder or a hub name; safetensors only.
+        """Load from a folder or a hub name; safetensors only. An adapter is loaded on the base that it names.
 
         Args:
             head: "lm" for a causal LM, "value" for a value model.
@@ -66,6 +67,9 @@ class LM:
         path = str(path)
         if not Path(path).is_dir() and (path.startswith((".", "/", "~")) or path.count("/") > 1):
             raise GuiderError(f"model {path}: no such folder; give a folder with config.json or a hub name")
+        if head == "lm" and (on := adapter_base(path, revision)) is not None:
+            more = {"device": device, "device_map": device_map, "quantization_config": quantization_config}
+            return cls.load(on, dtype=torch_dtype, trust_remote_code=trust_remote_code, **more).adapted(path, template)
         try:
             AutoConfig.from_pretrained(path, **options)
             tokenizer = AutoTokenizer.from_pretrained(path, **options)
@@ -100,6 +104,23 @@ class LM:
             return (model if device_map or quantization_config else model.to(device)).eval()
 
         return cls(weights, tokenizer, template=template, name=path)
+
+    def with_template(self, template: str | None) -> "LM":
+        """The same weights under another prompt template."""
+        return LM(lambda: self.model, self.tokenizer, template, self.name)
+
+    def adapted(self, path: str, template: str | None = None) -> "LM":
+        """The model that an adapter makes of this one, on the same weights; this one stays what it was.
+
+        Both are read when first needed: the base's weights once, and the adapter's, some percent of them.
+
+        Args:
+            path: a folder or hub name with ``adapter_config.json`` and ``adapter_model.safetensors``.
+
+        Raises:
+            GuiderError: when the weights are read: the adapter does not fit this model.
+        """
+        return LM(lambda: Adapted(self.model, path), self.tokenizer, template, str(path))
 
     @cached_property
     def model(self) -> torch.nn.Module:

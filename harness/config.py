@@ -39,7 +39,9 @@ class ModelSpec(Part):
     """What ``guiders.LM.load`` is called with."""
 
     path: str | None = Field(None, description="a folder, a hub name, or embedded:base|tuned|untuned|value")
-    head: Literal["lm", "value"] = Field("lm", description="lm: a language model; value: a value model")
+    head: Literal["lm", "value", "classifier"] = Field(
+        "lm", description="lm: a language model; value: a value model; classifier: a sequence classifier"
+    )
     revision: str | None = Field(None, description="branch, tag or commit on the hub")
     dtype: Literal["float32", "float16", "bfloat16"] = Field("float32", description="type of the weights")
     template: str | None = Field(None, description="prompt template with {prompt}; null: the prompt as it is")

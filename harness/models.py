@@ -14,9 +14,10 @@ from harness.errors import UserError
 from harness.nearest import nearest
 
 if TYPE_CHECKING:
-    from guiders import LM, Guider
+    from guiders import LM, Classifier, Guider
 
 EMBEDDED = "embedded:"
+ADAPTER = "adapter_config.json"  # a low-rank adapter, on the base that it names
 # What a model's outputs depend on; other files of the folder (a README, an optimizer's state) do not change them.
 MODEL_FILES = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja")
 
@@ -105,7 +106,12 @@ class Resolver:
     def _find_revision(self, spec: dict, place: str) -> str:
         folder = self.folder(spec, place)
         if Path(folder).is_dir():
-            return hash_folder(Path(folder))
+            own = hash_folder(Path(folder))
+            if not (Path(folder) / ADAPTER).is_file():
+                return own
+            from guiders.adapter import adapter_base
+
+            return f"{own}+{self.revision({'path': adapter_base(folder), 'revision': None}, place)}"
         from huggingface_hub import HfApi, try_to_load_from_cache
         from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
@@ -136,7 +142,7 @@ def hash_folder(folder: Path) -> str:
     Raises:
         UserError: a folder without config.json or without safetensors weights.
     """
-    if not (folder / "config.json").is_file():
+    if not any((folder / name).is_file() for name in ("config.json", ADAPTER)):
         raise UserError(f"{folder}: no config.json there; give a folder written by save_pretrained")
     files = sorted({file for pattern in MODEL_FILES for file in folder.glob(pattern) if file.is_file()})
     if not any(file.suffix == ".safetensors" for file in files):
@@ -160,7 +166,7 @@ class Pool:
     def __init__(self, resolver: Resolver, device: str = "cpu"):
         self.resolver = resolver
         self.device = device
-        self._models: dict[tuple, LM] = {}
+        self._models: dict[tuple, LM | Classifier] = {}
 
     def guider(self, config: dict) -> "Guider":
         """Build a guider: models from the pool, everything else by its ``_target_``.
@@ -200,11 +206,26 @@ class Pool:
             *(spec.get(name) for name in ("head", "revision", "dtype", "template")),
         )
 
-    def _load(self, spec: dict, place: str) -> "LM":
-        from guiders import LM
-
+    def _load(self, spec: dict, place: str) -> "LM | Classifier":
         key = self._key(spec, place)
         if key not in self._models:
-            options = {name: value for name, value in spec.items() if name != "path"}
-            self._models[key] = LM.load(key[0], device=self.device, **options)
+            self._models[key] = self._made(key, spec, place)
         return self._models[key]
+
+    def _made(self, key: tuple, spec: dict, place: str) -> "LM | Classifier":
+        """A model that differs from one that is there in its template alone shares its weights, and so does an adapter
+        with its base."""
+        from guiders import LM, Classifier
+        from guiders.adapter import adapter_base
+
+        path, template = key[0], spec.get("template")
+        options = {name: value for name, value in spec.items() if name not in ("path", "head")}
+        if spec.get("head") == "classifier":
+            return Classifier.load(path, device=self.device, **options)
+        same = next((model for other, model in self._models.items() if other[:-1] == key[:-1]), None)
+        if same is not None:
+            return same.with_template(template)
+        on = adapter_base(path, spec.get("revision")) if spec.get("head") != "value" else None
+        if on is not None:
+            return self._load({**spec, "path": on, "revision": None, "template": None}, place).adapted(path, template)
+        return LM.load(path, device=self.device, head=spec.get("head", "lm"), **options)

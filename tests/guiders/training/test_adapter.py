@@ -6,7 +6,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from guiders import LM, ChunkBeam, Guider, GuiderError, Implicit, ImplicitValue, Sampling, generate
-from guiders.adapter import adapted, adapter_base, weight_bytes
+from guiders.adapter import adapter_base, weight_bytes
 from guiders.training.tokenizer import train as train_tokenizer
 
 TEXT = "a film that is slow and cold, or fast and warm"
@@ -43,7 +43,7 @@ def folders(request, tmp_path_factory):
 
 def pair(folders):
     untuned = LM.load(str(folders / "untuned"))
-    return adapted(untuned, str(folders / "tuned")), untuned
+    return untuned.adapted(str(folders / "tuned")), untuned
 
 
 def test_off_is_the_base_and_on_is_peft_to_the_bit(folders):
@@ -79,9 +79,9 @@ def test_the_decoder_gives_the_responses_of_two_models(folders):
 
 def test_shared_weights_are_held_once(folders):
     tuned, untuned = pair(folders)
-    alone = weight_bytes([LM.load(str(folders / "untuned"))])
-    two = weight_bytes([LM.load(str(folders / "merged")), LM.load(str(folders / "untuned"))])
-    shared = weight_bytes([tuned, untuned])
+    alone = weight_bytes([LM.load(str(folders / "untuned")).model])
+    two = weight_bytes([LM.load(str(folders / name)).model for name in ("merged", "untuned")])
+    shared = weight_bytes([tuned.model, untuned.model])
     adapter = (folders / "tuned" / "adapter_model.safetensors").stat().st_size
     assert two == 2 * alone
     assert alone < shared <= alone + adapter
@@ -93,8 +93,14 @@ def test_an_adapter_says_its_base_from_wherever_it_lies(folders, monkeypatch, tm
     assert adapter_base(str(folders / "untuned")) is None
 
 
+def test_an_adapter_is_loaded_by_its_folder_alone(folders):
+    alone, (tuned, _) = LM.load(str(folders / "tuned")), pair(folders)
+    ids = torch.tensor([tuned.encode_prompt(TEXT)])
+    assert torch.equal(alone.model(input_ids=ids).logits, tuned.model(input_ids=ids).logits)
+
+
 def test_an_adapter_of_another_base_is_refused(folders, tmp_path):
     untuned = LM.load(str(folders / "untuned"))
     (tmp_path / "adapter_config.json").write_text((folders / "tuned" / "adapter_config.json").read_text())
     with pytest.raises(GuiderError, match=r"adapter_model\.safetensors"):
-        adapted(untuned, str(tmp_path)).model  # noqa: B018
+        untuned.adapted(str(tmp_path)).model  # noqa: B018
