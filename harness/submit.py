@@ -99,8 +99,8 @@ def _alpaca_eval(config: Submission, run: Path, trial: dict) -> dict[str, str]:
         trial=trial,
         prompt=_prompt_template(RunFolder(run), trial["id"], pairs),
     )
-    prices = {name: price.model_dump() for name, price in config.judge.prices.items()}
-    outputs_json, annotations_json = _json(files.model_outputs(entry)), _json(files.annotations(entry, prices))
+    notes = files.annotations(entry, config.judge.known_prices())
+    outputs_json, annotations_json = _json(files.model_outputs(entry)), _json(notes)
     row = _checked_row(entry, outputs_json, annotations_json)
     return {
         f"results/{entry.name}/model_outputs.json": outputs_json,

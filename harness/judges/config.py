@@ -26,6 +26,13 @@ class Price(Part):
     output: Annotated[float, Field(ge=0), AfterValidator(_finite)]
 
 
+class OwnPrice(Part):
+    """The price of ``judge.model``, whatever its name; null: see the table."""
+
+    input: Annotated[float, Field(ge=0), AfterValidator(_finite)] | None
+    output: Annotated[float, Field(ge=0), AfterValidator(_finite)] | None
+
+
 class OpenAISpec(Part):
     """See ``conf/judge/openai.yaml``."""
 
@@ -41,7 +48,15 @@ class OpenAISpec(Part):
     timeout: Positive
     max_missing: Share
     budget_usd: Annotated[float, Field(ge=0), AfterValidator(_finite)] | None
+    price: OwnPrice
     prices: dict[str, Price]
+
+    def known_prices(self) -> dict[str, dict[str, float]]:
+        """model -> {"input", "output"} in US dollars per million tokens."""
+        known = {name: price.model_dump() for name, price in self.prices.items()}
+        if self.model is not None and self.price.input is not None and self.price.output is not None:
+            known[self.model] = self.price.model_dump()
+        return known
 
 
 class ReplaySpec(Part):
@@ -94,7 +109,8 @@ def build_judge(spec: OpenAISpec | ReplaySpec | RewardSpec, task: str | None = N
     if spec.name == "openai":
         from harness.judges.openai_judge import OpenAIJudge
 
-        return OpenAIJudge(**settings)
+        del settings["price"]
+        return OpenAIJudge(**{**settings, "prices": spec.known_prices()})
     if spec.name == "replay":
         from harness.judges.replay import ReplayJudge
 

@@ -17,7 +17,7 @@ class Estimate:
 
     def __str__(self) -> str:
         if self.usd is None:
-            return "price unknown: set judge.prices.MODEL.input and .output, in US dollars per million tokens"
+            return "price unknown: set judge.price.input and judge.price.output, US dollars per million tokens"
         return f"about ${self.usd:.2f}"
 
 
