@@ -73,7 +73,7 @@ def test_a_share_of_missing_judgements_can_be_allowed(files):
 def test_an_own_price_holds_the_budget_of_a_model_with_any_name(files):
     own = ["judge.model=org/model-1.5", "judge.price.input=1000000", "judge.price.output=0", "judge.budget_usd=10"]
     with ScriptedServer(lambda *_: preference_for(0.5)) as server:
-        with pytest.raises(UserError, match="over judge.budget_usd"):
+        with pytest.raises(UserError, match=r"over judge\.budget_usd"):
             main([*files, f"judge.base_url={server.url}", *own])
         assert server.bodies == []
         assert main([*files, f"judge.base_url={server.url}", *own[:-1]]) == 0
