@@ -64,12 +64,14 @@ class SegmentCache(Cache):
     Args:
         slots, survivors, successors: P, S and K.
         columns: tokens of a chunk that a row may hold.
+        fixed: write the reordered history where the old one lay (one more copy), so that graphs can be replayed.
     """
 
-    def __init__(self, slots: int, survivors: int, successors: int, columns: int):
+    def __init__(self, slots: int, survivors: int, successors: int, columns: int, fixed: bool = False):
         super().__init__(layer_class_to_replicate=DynamicLayer)
         self.shape = (slots, survivors, successors)
         self.columns = columns
+        self.fixed = fixed
         self.segments: list[_Layer] = []
         self.now: Pass | None = None
         self.current = 0
@@ -150,6 +152,8 @@ class SegmentCache(Cache):
                     where = where.clamp_(max=segment.shape[-2] - 1)[:, :, None, :, None].expand_as(new)
                     segment.scatter_(3, where, new)
                 moved.append(segment)
+            if self.fixed and not identity:
+                moved = [old.copy_(new) for old, new in zip(layer.history, moved, strict=True)]
             layer.history = tuple(moved)
 
     def keep(self, slots: torch.Tensor) -> None:

@@ -16,16 +16,18 @@ class Lane:
 
     Args:
         lm: the model. slots, survivors, successors: P, S, K. columns: tokens that a chunk may have.
+        fixed: keep tensors at their addresses and read the history in steps of 64 columns, for graphs.
 
     Attributes:
         next_logits: ``[P, S, V]`` logits after each survivor's last token.
     """
 
-    def __init__(self, lm: LM, slots: int, survivors: int, successors: int, columns: int):
+    def __init__(self, lm: LM, slots: int, survivors: int, successors: int, columns: int, fixed: bool = False):
         self.lm = lm
         self.model = lm.model
         self.device = lm.device
-        self.cache = SegmentCache(slots, survivors, successors, columns)
+        self.cache = SegmentCache(slots, survivors, successors, columns, fixed)
+        self.block = 64 if fixed else 1
         self.prompt_lengths = torch.ones(slots, dtype=torch.long, device=self.device)
         self.starts = torch.zeros(slots, survivors, dtype=torch.long, device=self.device)
         self.longest = 0  # host-side bound of `starts`, so that no length is ever read back from the device
@@ -53,7 +55,7 @@ class Lane:
 
     def advance(self, tokens: torch.Tensor) -> None:
         """Give every survivor its pending token ``[P, S]``, once for all its successors; sets `next_logits`."""
-        self.starts = self.starts + 1
+        self.starts += 1
         self.longest += 1
         lengths = self._survivor_lengths()
         positions = (lengths + self.starts - 1).reshape(-1, 1)
@@ -62,10 +64,10 @@ class Lane:
             positions,
             starts=self.starts.reshape(-1),
             prompt_lengths=lengths.reshape(-1),
-            history=self.longest,
+            history=self._columns(self.longest),
         )
         logits = self._forward(tokens.to(self.device).reshape(-1, 1), now)
-        self.next_logits = logits.view(*tokens.shape, -1)
+        self.next_logits.copy_(logits.view(*tokens.shape, -1))
 
     def step(self, tokens: torch.Tensor) -> torch.Tensor:
         """One token for every row: ``[P, S, K]`` -> logits ``[P, S, K, V]``."""
@@ -88,7 +90,7 @@ class Lane:
             offset=self.offset,
             starts=starts,
             prompt_lengths=lengths,
-            history=self.longest,
+            history=self._columns(self.longest),
         )
         logits = self._forward(tokens.to(self.device).reshape(rows, n), now)
         self.offset += n
@@ -105,8 +107,8 @@ class Lane:
         parents, rows, counts = (x.to(self.device) for x in (parents, rows, counts))
         starts = self.starts.gather(1, parents) if starts is None else starts.to(self.device)
         self.longest += self.offset
-        self.cache.commit(parents, rows, self.offset, starts, self.longest + 1, identity)
-        self.starts = starts + counts.clamp(max=self.offset)
+        self.cache.commit(parents, rows, self.offset, starts, self._columns(self.longest + 1), identity)
+        self.starts.copy_(starts + counts.clamp(max=self.offset))
         self.offset = 0
 
     def keep(self, slots: torch.Tensor) -> None:
@@ -121,7 +123,18 @@ class Lane:
         """Lower the host-side bound of the history's length, where long responses have left."""
         if longest < self.longest:
             self.longest = longest
-            self.starts = self.starts.clamp(max=longest)  # free slots go on counting, and nobody reads them
+            self.starts.clamp_(max=longest)  # free slots go on counting, and nobody reads them
+
+    def addresses(self) -> tuple:
+        """What a captured graph of steps depends on: where tensors lie, and how many columns are read."""
+        layer = self.cache.segments[-1]
+        held = [x for pair in (layer.prompt, layer.history, layer.chunk) for x in (pair or ())]
+        tensors = (*held, self.starts, self.prompt_lengths, self.next_logits)
+        return tuple((x.data_ptr(), x.shape) for x in tensors), self._columns(self.longest)
+
+    def _columns(self, longest: int) -> int:
+        """Columns of the history that are read where the longest has so many tokens."""
+        return -(-longest // self.block) * self.block
 
     def _survivor_lengths(self) -> torch.Tensor:
         return self.prompt_lengths[:, None].expand(self.starts.shape)
