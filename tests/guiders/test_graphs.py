@@ -3,11 +3,11 @@ same addresses. Capturing itself needs a CUDA device; here a replay runs the ste
 
 import pytest
 import torch
+from tiny_models import lm, value
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from guiders import BestOfN, ChunkBeam, Explicit, Guider, GuiderError, Implicit, ImplicitValue, Sampling, generate
 from guiders.steps import Graphs
-from tiny_models import lm, value
 
 
 class Watch(TorchDispatchMode):
