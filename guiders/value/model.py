@@ -3,8 +3,8 @@
 Two head shapes, told apart by ``score_head.weight``:
 
 - ``scalar``, ``Linear(H, 1)``: the output at position ``t`` is ``V(y≤t)``, the value of the prefix ending there.
-- ``vocab``, ``Linear(H, vocab, bias=False)``: the output at position ``t`` is ``Q(y≤t, ·)``, the value of every extension
-  by one token; the value of a prefix is the entry of its last token, one position earlier. It is the layout of the
+- ``vocab``, ``Linear(H, vocab, bias=False)``: the output at position ``t`` is ``Q(y≤t, ·)``, the value of each
+  extension by one token; the value of a prefix is the entry of its last token, one position earlier. It is the layout of the
   checkpoints published with IVG (Liu et al., 2024, arXiv 2409.17819).
 
 On disk: the backbone's weights under the prefix of its causal LM (``transformer.`` for GPT-2, ``model.`` for Llama) and

@@ -24,7 +24,18 @@ def letters():
 def value_model(letters, kind):
     torch.manual_seed(0)
     end = letters.eos_token_id
-    config = GPT2Config(vocab_size=len(letters), n_positions=16, n_embd=24, n_layer=1, n_head=2, embd_pdrop=0, attn_pdrop=0, resid_pdrop=0, bos_token_id=end, eos_token_id=end)  # fmt: skip
+    config = GPT2Config(
+        vocab_size=len(letters),
+        n_positions=16,
+        n_embd=24,
+        n_layer=1,
+        n_head=2,
+        embd_pdrop=0,
+        attn_pdrop=0,
+        resid_pdrop=0,
+        bos_token_id=end,
+        eos_token_id=end,
+    )
     return ValueModel.from_config(config, kind)
 
 
@@ -35,28 +46,28 @@ def prefix_values(model, letters, text):
 
 
 @pytest.mark.parametrize("kind", ["scalar", "vocab"])
-def test_three_fair_coins_are_worth_what_is_seen_plus_half_of_what_is_not(letters, kind):
-    # r = heads among three fair coins: E[r | y≤t] = heads so far + (3 − t)/2, exactly, if every outcome is given once.
-    texts = ["".join(f" {coin}" for coin in coins) for coins in itertools.product(COINS, repeat=3)]
+def test_two_fair_coins_are_worth_what_is_seen_plus_half_of_what_is_not(letters, kind):
+    # r = heads among two fair coins: E[r | y≤t] = heads so far + (2 − t)/2, exactly, if every outcome is given once.
+    texts = ["".join(f" {coin}" for coin in coins) for coins in itertools.product(COINS, repeat=2)]
     rows = [{"prompt": "x", "response": t, "reward": sum(WORTH[c] for c in t.split())} for t in texts]
     model = value_model(letters, kind)
-    fudge.train(model, letters, rows, Schedule(epochs=400, batch_size=8, learning_rate=1e-2, weight_decay=0.0))
+    fudge.train(model, letters, rows, Schedule(epochs=200, batch_size=4, learning_rate=1e-2, weight_decay=0.0))
     for text in texts:
         tokens = letters(text)["input_ids"]
-        assert len(tokens) == 6  # a space and a letter each: the value may move at the letters alone
+        assert len(tokens) == 4  # a space and a letter each: the value may move at the letters alone
         values = prefix_values(model, letters, text)
-        for t in (1, 2, 3):
+        for t in (1, 2):
             seen = sum(WORTH[c] for c in text.split()[:t])
-            assert values[2 * t - 1] == pytest.approx(seen + (3 - t) / 2, abs=0.05)
+            assert values[2 * t - 1] == pytest.approx(seen + (2 - t) / 2, abs=0.1)
 
 
 def test_binary_rewards_give_the_log_odds(letters):
     # After "a" three of four responses are rewarded, after "b" one of four.
     rows = [{"prompt": "x", "response": c, "reward": int(k < n)} for c, n in (("a", 3), ("b", 1)) for k in range(4)]
     model = value_model(letters, "scalar")
-    fudge.train(model, letters, rows, Schedule(epochs=200, batch_size=8, learning_rate=1e-2, weight_decay=0.0))
+    fudge.train(model, letters, rows, Schedule(epochs=100, batch_size=8, learning_rate=1e-2, weight_decay=0.0))
     for letter, odds in (("a", 3.0), ("b", 1 / 3)):
-        assert prefix_values(model, letters, letter)[0] == pytest.approx(torch.tensor(odds).log().item(), abs=0.05)
+        assert prefix_values(model, letters, letter)[0] == pytest.approx(torch.tensor(odds).log().item(), abs=0.1)
 
 
 def test_a_constant_value_has_no_r2_and_orders_half_of_the_pairs(letters):
