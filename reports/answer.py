@@ -188,7 +188,7 @@ def _caveats(table: Table) -> list[str]:
     if any(row.kl_bound for row in table.rows):
         said.append(
             "KL of a search is an upper bound (marked ≤): log N − (N−1)/N for best-of-N, log W + Σ log K over "
-            "the chunks for a chunk beam, plus the token part. Without a search it is the exact sum on the own paths."
+            "the chunks for a chunk beam, plus the token part. Without a search it is the exact sum on each path."
         )
     uses = {row.difficulty for row in table.rows} - {None}
     flat = [row for row in table.rows if _flattened(row)]

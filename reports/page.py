@@ -2,6 +2,7 @@
 
 import json
 import pkgutil
+import re
 from dataclasses import dataclass
 
 import jinja2
@@ -14,7 +15,7 @@ from reports.samples import embed, samples
 from reports.table import Row, Table
 
 SECOND_FILE = "samples.html"
-WIDTH = 84  # of a whisker, in CSS pixels
+WIDTH = 78  # of a whisker, in CSS pixels
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ def _templates() -> jinja2.Environment:
     )
     markup = jinja2.utils.markupsafe.Markup
     environment.filters["raw_json"] = markup  # only ever the output of `embed`
+    environment.filters["glue"] = lambda text: re.sub(r"(?<=\b[WKLN]) (?=\d)|(?<=weight) (?=\d)| (?=·)", "\u00a0", text)
     environment.globals.update(
         cell=summary.cell,
         heading=summary.heading,

@@ -18,7 +18,7 @@ def samples(table: Table, answer: Answer, budget: int | None = BUDGET) -> dict:
     """
     run = table.run
     records = run.records
-    order = {split: (split != answer.reported_on) + run.splits.index(split) for split in run.splits}
+    order = {split: i for i, split in enumerate(run.splits)} | {answer.reported_on: -1}
     frame = records.assign(_order=records["split"].map(order)).sort_values(
         ["_order", "index", "key", "setting", "seed"]
     )

@@ -25,15 +25,15 @@ def as_json(table_rows: list[Row]) -> str:
 def as_csv(table_rows: list[Row]) -> str:
     """One line per row, an estimate in three columns. A cell of text that a spreadsheet would run starts with '."""
     plain = rows(table_rows)
-    names = [name for name, value in (plain[0] if plain else {}).items() if name not in _IDENTITY]
+    identities = [name for name in (*_IDENTITY, "run") if plain and name in plain[0]]
+    names = [name for name in (plain[0] if plain else {}) if name not in identities]
     file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
+    writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     bounds = ["kl_bound"]
-    writer.writerow([*_IDENTITY, *(f"{name}{end}" for name in names for end in ("", "_low", "_high")), *bounds])
+    writer.writerow([*identities, *(f"{name}{end}" for name in names for end in ("", "_low", "_high")), *bounds])
     for row in plain:
-        identity = [row[name] for name in _IDENTITY]
-        identity[_IDENTITY.index("settings")] = json.dumps(row["settings"], sort_keys=True)
-        identity[_IDENTITY.index("seeds")] = " ".join(map(str, row["seeds"]))
+        texts = {"settings": json.dumps(row["settings"], sort_keys=True), "seeds": " ".join(map(str, row["seeds"]))}
+        identity = [texts.get(name, row[name]) for name in identities]
         figures = [(row[name] or {}).get(end, "") for name in names for end in ("mean", "low", "high")]
         writer.writerow([*map(_cell, identity), *figures, (row["kl"] or {}).get("bound", "")])
     return file.getvalue()
@@ -48,7 +48,7 @@ def as_markdown(answer: Answer, changes: list[Change] = ()) -> str:
         [[row.setting.label, row.setting.rows, *(cell(row, name) for name in names)] for row in answer.equal_compute],
     )
     if answer.comparisons:
-        lines += ["", f"{answer.best.setting.label} minus, in {figure_name(answer.metric)}:", ""]
+        lines += ["", _escape(f"{answer.best.setting.label} minus, in {figure_name(answer.metric)}:"), ""]
         lines += _table(
             ["setting", "difference [95%]", "p (Holm)"],
             [[c.other.setting.label, bracket(c.difference, True), p_value(c.p_holm)] for c in answer.comparisons],
@@ -131,7 +131,9 @@ def _estimate(figure: Interval | None) -> dict | None:
     return {"mean": figure.mean, "low": figure.low, "high": figure.high} if figure else None
 
 
-def _cell(value) -> str:
+def _cell(value) -> str | int:
+    if isinstance(value, int):
+        return value
     text = str(value)
     return f"'{text}" if text.startswith(FORMULA) else text
 

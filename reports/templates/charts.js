@@ -45,7 +45,7 @@
       transition: {duration: still ? 0 : 150},
     };
     return [data, layout, {responsive: true, displaylogo: false, displayModeBar: "hover",
-      modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"]}];
+      modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]]}];
   }
 
   const drawn = new Set();

@@ -83,17 +83,18 @@
     return [inA, inB];
   }
 
-  function response(words, same) {
+  function response(text, same) {
     const made = node("bdi", "response");
     made.style.display = "block";
     made.dir = "auto";
-    let run = "", marked = false;
+    let run = "", marked = false, seen = 0;
     const flush = () => { if (run) made.append(marked ? node("mark", "", run) : document.createTextNode(visible(run))); run = ""; };
-    words.forEach((word, i) => {
-      const differs = /\S/.test(word) ? !same[i] : marked && i + 1 < words.length && !same[i + 1];
+    for (const word of text.split(/(\s+)/)) {
+      const isWord = /\S/.test(word), differs = isWord ? !same[seen] : marked && same[seen] === false;
+      if (isWord) seen++;
       if (differs !== marked) { flush(); marked = differs; }
       run += word;
-    });
+    }
     flush();
     return made;
   }
@@ -137,11 +138,10 @@
     const prompt = node("bdi", "prompt", pair.prompt[2]);
     prompt.style.display = "block";
     made.append(prompt, columns);
-    const words = [pair.a[3], pair.b[3]].map(text => text.split(/(\s+)/));
-    const same = shared(words[0], words[1]);
+    const same = shared(...[pair.a[3], pair.b[3]].map(text => text.split(/\s+/).filter(Boolean)));
     [pair.a, pair.b].forEach((row, side) => {
       const column = node("div");
-      column.append(node("h4", "", data.settings[row[0]].label), response(words[side], same[side]), factsLine(row));
+      column.append(node("h4", "", data.settings[row[0]].label), response(row[3], same[side]), factsLine(row));
       if (row[10]) column.append(trace(row[10]));
       columns.append(column);
     });
