@@ -4,8 +4,8 @@ Two head shapes, told apart by ``score_head.weight``:
 
 - ``scalar``, ``Linear(H, 1)``: the output at position ``t`` is ``V(y≤t)``, the value of the prefix ending there.
 - ``vocab``, ``Linear(H, vocab, bias=False)``: the output at position ``t`` is ``Q(y≤t, ·)``, the value of each
-  extension by one token; the value of a prefix is the entry of its last token, one position earlier. It is the layout of the
-  checkpoints published with IVG (Liu et al., 2024, arXiv 2409.17819).
+  extension by one token; the value of a prefix is the entry of its last token, one position earlier. It is the layout
+  of the checkpoints published with IVG (Liu et al., 2024, arXiv 2409.17819).
 
 On disk: the backbone's weights under the prefix of its causal LM (``transformer.`` for GPT-2, ``model.`` for Llama) and
 ``score_head.weight``, in safetensors.
@@ -51,14 +51,18 @@ class ValueModel(nn.Module):
             config: of the backbone (a copy is kept by the caller if it must not learn the head's kind).
             kind: ``scalar`` or ``vocab``.
         """
+        return cls.on(AutoModel.from_config(config), kind)
+
+    @classmethod
+    def on(cls, backbone: nn.Module, kind: str = "scalar") -> "ValueModel":
+        """A new head on a backbone, such as a language model's; the head starts at zero, so every value does."""
         if kind not in ("scalar", "vocab"):
             raise GuiderError(f"value head {kind!r} is unknown; choose scalar or vocab")
-        backbone = AutoModel.from_config(config)
-        scalar = kind == "scalar"
+        config, scalar = backbone.config, kind == "scalar"
         head = nn.Linear(config.hidden_size, 1 if scalar else config.vocab_size, bias=scalar)
         for parameter in head.parameters():
             nn.init.zeros_(parameter)
-        return cls(backbone, head)
+        return cls(backbone, head.to(backbone.dtype))
 
     @classmethod
     def load(
