@@ -129,14 +129,18 @@ def leaderboard_csv(entry: Entry, row: Mapping) -> str:
 
 
 def model_config(entry: Entry, decoder: str) -> str:
-    """``configs.yaml``: how the outputs were made, with every setting of the guidance."""
+    """``configs.yaml``: how the outputs were made, with every setting of the guidance.
+
+    Args:
+        decoder: what ``fn_completions`` names where the outputs are a guider's; outputs from elsewhere name none.
+    """
     trial = entry.trial
     guidance = {
         name: trial[name] for name in ("method", "settings", "guider", "sampling", "seed", "revisions") if name in trial
     }
     config = {
         "prompt_template": f"{entry.name}/prompt.txt",
-        "fn_completions": decoder,
+        "fn_completions": decoder if "guider" in trial else None,
         "completions_kwargs": {"model_name": entry.name, **guidance},
         "pretty_name": entry.name,
         "link": entry.link,

@@ -1,6 +1,7 @@
 """Submissions: their layout, what is refused, and that alpaca_eval reads the same row out of them."""
 
 import gzip
+import importlib
 import json
 import math
 import os
@@ -109,6 +110,8 @@ def test_the_files_are_those_of_a_pull_request(judged, tmp_path, capsys):
     (config,) = yaml.safe_load((tmp_path / written[3]).read_text()).values()
     assert config["completions_kwargs"]["settings"] == {"weight": 1.5}
     assert config["completions_kwargs"]["revisions"] == {"base": "abc"}
+    module, _, name = config["fn_completions"].rpartition(".")
+    assert callable(getattr(importlib.import_module(module), name))
     assert config["link"] == "https://example.org/m"
     assert (tmp_path / written[4]).read_text() == "<|user|>{instruction}<|assistant|>"
 
