@@ -39,7 +39,7 @@ class Manifest:
         """What this invocation is; kept from the first invocation that generated anything."""
         self.values["command"] = command
         self.values["python"] = platform.python_version()
-        self.values["packages"] = _versions()
+        self.values["packages"] = versions()
         self.values["device"] = device_name(device)
         self.values["models"] = models
 
@@ -52,7 +52,8 @@ class Manifest:
         write_text(self.path, json.dumps(self.values, indent=2, sort_keys=True) + "\n")
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Name -> version of the packages that outputs depend on."""
     found = {}
     for name in PACKAGES:
         try:

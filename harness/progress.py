@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import TextIO
 
 
 class Progress:
@@ -57,47 +57,6 @@ class Progress:
         """So many samples were decoded and recorded."""
         if self._bar is not None:
             self._bar.advance(self._task, samples)
-
-
-class Bars:
-    """One bar per stage of a training on a terminal; elsewhere a line when a stage is done.
-
-    Args:
-        title: what is being made.
-    """
-
-    def __init__(self, title: str, stream: TextIO | None = None):
-        self.title, self.stream = title, stream or sys.stderr
-        self._bar = None
-        self._stages: dict[str, Any] = {}
-        self._began = time.perf_counter()
-
-    def __enter__(self) -> "Bars":
-        print(self.title, file=self.stream, flush=True)
-        if self.stream.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-            from rich.progress import Progress as Bar
-
-            numbers = (TextColumn("{task.percentage:>3.0f}%"), TimeElapsedColumn(), TimeRemainingColumn())
-            self._bar = Bar(TextColumn("{task.description}"), BarColumn(), *numbers, console=Console(file=self.stream))
-            self._bar.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def update(self, stage: str, step: int, total: int, loss: float | None = None) -> None:
-        """A stage has done so many steps of all; ``loss`` is shown where it is known."""
-        text = stage if loss is None else f"{stage} (loss {loss:.2f})"
-        if self._bar is not None:
-            if stage not in self._stages:
-                self._stages[stage] = self._bar.add_task(stage, total=total)
-            self._bar.update(self._stages[stage], completed=step, total=total, description=text)
-        elif step >= total and stage not in self._stages:
-            self._stages[stage] = None
-            print(f"  {text}: done after {duration(time.perf_counter() - self._began)}", file=self.stream, flush=True)
 
 
 def duration(seconds: float) -> str:

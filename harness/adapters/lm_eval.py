@@ -191,7 +191,7 @@ class GuidedLM(TemplateLM):
                 f"gen_kwargs {sorted(unknown)[0]!r}: not a setting of this decoder; it has {', '.join(sorted(HANDLED))}"
             )
         kwargs = normalize_gen_kwargs(gen_kwargs, DEFAULT_MAX_NEW_TOKENS)
-        temperature = float(kwargs["temperature"])
+        temperature = float(kwargs.get("temperature", 0.0))
         if gen_kwargs.get("do_sample") and "temperature" not in gen_kwargs:
             temperature = 1.0
         asked = {

@@ -94,7 +94,7 @@ def command_line():
             env=environment,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=280,
             **more,
         )
 

@@ -1,0 +1,133 @@
+"""A trial's id is a hash of what decides its outputs, and of nothing else."""
+
+from pathlib import Path
+
+import pytest
+
+from harness.compose import compose
+from harness.config import Sweep, validated
+from harness.errors import UserError
+from harness.manifest import Manifest
+from harness.models import Resolver, hash_folder
+from harness.plan import Plan
+from harness.run_folder import RunFolder
+from harness.trials import settings_of
+
+
+def ids(overrides: list[str]) -> set[str]:
+    return {job.trial.id for job in jobs(overrides)}
+
+
+def jobs(overrides: list[str]):
+    composed = compose("sweep", overrides)
+    sweep = validated(Sweep, composed.config)
+    settings = settings_of(sweep, composed.guider_overrides)
+    return Plan(sweep, settings, Resolver(), RunFolder("nowhere"), Manifest(Path("nowhere.json"))).dev
+
+
+def points(overrides: list[str]) -> list[tuple[str, dict]]:
+    composed = compose("sweep", overrides)
+    found = settings_of(validated(Sweep, composed.config), composed.guider_overrides)
+    return [(setting.method, setting.settings) for setting in found]
+
+
+@pytest.mark.parametrize(
+    "same",
+    ["block=7", "batch_tokens=4096", "device=cuda", "run_dir=elsewhere", "name=other", "trace=true", "task.n_dev=2"],
+)
+def test_what_does_not_decide_the_outputs_is_not_in_the_id(same, tiny):
+    assert ids([*tiny, same]) == ids(tiny)
+
+
+def test_where_a_model_lies_is_not_in_the_id_but_what_it_is(tiny, tiny_models, tmp_path):
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for file in Path(tiny_models["base"]).iterdir():
+        (copy / file.name).write_bytes(file.read_bytes())
+    assert ids([*tiny, f"model.base={copy}"]) == ids(tiny)
+    assert not ids([*tiny, f"model.base={tiny_models['tuned']}"]) & ids(tiny)
+
+
+@pytest.mark.parametrize(
+    "different",
+    [
+        "sampling.temperature=0.5",
+        "sampling.top_k=5",
+        "sampling.max_new_tokens=9",
+        "select.seeds=[7]",
+        "task.num_fewshot=2",
+        "task.dev=reviews",
+        "model.base.dtype=bfloat16",
+    ],
+)
+def test_what_decides_the_outputs_is_in_the_id(different, tiny):
+    assert not ids([*tiny, different]) & ids(tiny)
+
+
+def test_the_trials_of_one_setting_differ_in_seed_and_split_only(tiny):
+    found = jobs([*tiny, "select.seeds=[0,1,2]"])
+    by_setting = {}
+    for job in found:
+        by_setting.setdefault(job.trial.setting, []).append(job.trial)
+    assert len(by_setting) == 5
+    for trials in by_setting.values():
+        assert sorted(trial.seed for trial in trials) == [0, 1, 2]
+        assert len({str(trial.guider) for trial in trials}) == 1
+
+
+def test_a_guider_runs_at_the_product_of_exactly_the_axes_that_it_names():
+    found = points(["guider=[eft,chunk_implicit,best_of_n_explicit]", "grid.rows=null", "grid.weight=[1,2,1]"])
+    assert found == [
+        ("base", {}),
+        ("eft", {"weight": 1.0}),
+        ("eft", {"weight": 2.0}),
+        *(
+            ("chunk_implicit", {"width": width, "successors": successors, "length": 5})
+            for width in (4, 2)
+            for successors in (4, 8)
+        ),
+        ("best_of_n_explicit", {"n": 16}),
+    ]
+
+
+def test_rows_keep_the_points_of_one_cost():
+    axes = ["grid.width=[1,2,4,8]", "grid.successors=[2,4,8]", "grid.n=[4,16]"]
+    found = points(["guider=[chunk_explicit,best_of_n_explicit]", *axes])
+    chunk = [settings for method, settings in found if method == "chunk_explicit"]
+    assert [(settings["width"], settings["successors"]) for settings in chunk] == [(2, 8), (4, 4), (8, 2)]
+    assert [settings for method, settings in found if method == "best_of_n_explicit"] == [{"n": 16}]
+
+
+def test_an_override_inside_a_guider_reaches_every_guider_that_has_the_key():
+    composed = compose("sweep", ["guider=[eft,ivg]", "guider.token.weight=3", "guider.value.model=OUT"])
+    found = settings_of(validated(Sweep, composed.config), composed.guider_overrides)
+    assert {setting.config["token"]["weight"] for setting in found if setting.method != "base"} == {3}
+    assert {setting.config["value"]["model"]["path"] for setting in found if setting.method == "ivg"} == {"OUT"}
+    assert {setting.config["value"]["model"]["head"] for setting in found if setting.method == "ivg"} == {"value"}
+    assert "weight" not in {axis for setting in found for axis in setting.settings}
+
+
+def test_an_own_guider_is_a_yaml_file_with_its_own_axes(tmp_path):
+    own = tmp_path / "mine.yaml"
+    own.write_text(
+        "_target_: guiders.Guider\nbase: ${model.base}\n"
+        "search:\n  _target_: guiders.BestOfN\n  n: ${grid.alpha}\n"
+        "value:\n  _target_: guiders.Explicit\n  model: ${model.value}\n"
+    )
+    assert points([f"guider={own}", "+grid.alpha=[2,3]"])[1:] == [("mine", {"alpha": 2}), ("mine", {"alpha": 3})]
+    with pytest.raises(UserError, match=r"grid\.alpha"):
+        points([f"guider={own}"])
+
+
+def test_a_models_hash_sees_every_byte_and_ignores_other_files(tiny_models, tmp_path):
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for file in Path(tiny_models["base"]).iterdir():
+        (copy / file.name).write_bytes(file.read_bytes())
+    same = hash_folder(copy)
+    (copy / "README.md").write_text("words")
+    assert hash_folder(copy) == same == hash_folder(Path(tiny_models["base"]))
+    weights = bytearray((copy / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (copy / "model.safetensors").write_bytes(bytes(weights))
+    assert hash_folder(copy) != same
