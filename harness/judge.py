@@ -75,6 +75,8 @@ def _pairs(config: JudgeRun, task: str | None) -> tuple[list[Pair], str, str]:
         return paired(outputs, reference), outputs.generator, reference.generator
     from tasks.alpaca_eval.data import difference, in_order, reference_file
 
+    if not Path(config.outputs).is_file():  # said before the hub is asked for the reference
+        raise UserError(f"outputs={config.outputs}: no such file; give the model's outputs")
     reference = read_outputs(config.reference or reference_file())
     order = in_order(reference.by_instruction)
     outputs = read_outputs(config.outputs, order)
