@@ -101,7 +101,7 @@ def _decode(guider: Guider, index: int, prompt, sampling: Sampling, cached: bool
         order = list(range(len(rows)))
         over = done >= limit
         if search.selects or (width > 1 and (over or all(h.end for h in rows))):
-            rows, positions = _scored(guider, prompt, rows, appended=released and over)
+            rows, positions = rescored(guider, prompt, rows, appended=released and over)
             scored += positions
             valid = [i for i in order if released or i % successors == 0 or not beam[i // successors].end]
             order = _best(rows, valid, released)
@@ -156,7 +156,7 @@ def _best(rows: list[Hypothesis], valid: list[int], released: bool) -> list[int]
     return distinct + copies
 
 
-def _scored(guider: Guider, prompt, rows: list[Hypothesis], appended: bool) -> tuple[list[Hypothesis], int]:
+def rescored(guider: Guider, prompt, rows: list[Hypothesis], appended: bool) -> tuple[list[Hypothesis], int]:
     """Every row with its value, from the whole text; `appended` puts an end token after rows that were cut."""
     value, base = guider.value, guider.base
     models = [value.model] if isinstance(value, Explicit) else [value.tuned, value.untuned]

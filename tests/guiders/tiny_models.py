@@ -41,7 +41,9 @@ def configs() -> dict:
         "qwen3": Qwen3Config(**grouped, head_dim=8),
         "gpt_neox": GPTNeoXConfig(**_rope, **_ends, **_long),
         "gemma": GemmaConfig(**grouped, head_dim=8),
-        "gemma2": Gemma2Config(**grouped, head_dim=8, sliding_window=4, attn_logit_softcapping=2.0, query_pre_attn_scalar=8),
+        "gemma2": Gemma2Config(
+            **grouped, head_dim=8, sliding_window=4, attn_logit_softcapping=2.0, query_pre_attn_scalar=8
+        ),
     }
 
 
