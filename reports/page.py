@@ -15,6 +15,7 @@ from reports.samples import embed, samples
 from reports.table import Row, Table
 
 SECOND_FILE = "samples.html"
+LONGEST = 12  # entries of the manifest that get a line each
 WIDTH = 78  # of a whisker, in CSS pixels
 
 
@@ -63,19 +64,22 @@ def pages(table: Table, answer: Answer, changes: list[Change]) -> dict[str, str]
 
 
 def facts(table: Table) -> list[tuple[str, str]]:
-    """The manifest's entries as (name, text), with the seeds of each split; a nested entry is one line each."""
+    """The manifest's entries as (name, text), with the seeds of each split; a short nested entry is one line each."""
     flat = []
     for name, value in table.run.manifest.items():
-        if isinstance(value, dict):
-            flat += [(f"{name}: {inner}", _plain(item)) for inner, item in value.items()]
+        title = name.replace("_", " ")
+        if isinstance(value, dict) and len(value) <= LONGEST:
+            flat += [(f"{title}: {inner}", _plain(item)) for inner, item in value.items()]
+        elif isinstance(value, dict):
+            flat.append((title, ", ".join(f"{inner} {_plain(item)}" for inner, item in value.items())))
         else:
-            flat.append((name, _plain(value)))
+            flat.append((title, _plain(value)))
     for split in table.run.splits:
         seeds = sorted({seed for row in table.on(split) for seed in row.seeds})
         flat.append(
             (f"{split} prompts and seeds", f"{len(table.keys[split])} prompts, seeds {', '.join(map(str, seeds))}")
         )
-    return [(name.replace("_", " "), text) for name, text in flat]
+    return flat
 
 
 def _plain(value) -> str:

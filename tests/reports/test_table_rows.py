@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ def exact(tmp_path_factory):
     """A run without noise: every prompt gains exactly what its setting's truth says."""
     folder = tmp_path_factory.mktemp("exact") / "run"
     truth = write_run(folder, n_dev=12, n_test=16, noise=0.0)
+    shutil.rmtree(folder / "judgements")  # length control has its own tests
     return folder, truth, build(load_run(folder), resamples=20)
 
 
