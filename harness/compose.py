@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_module
@@ -56,11 +56,11 @@ def compose(verb: str, arguments: list[str]) -> Composed:
             groups.append(_group_choice(key, override))
         else:
             values.append(override)
-    bare = OmegaConf.to_container(_hydra(verb, groups), resolve=False) if values else {}
+    bare = _plain(_hydra(verb, groups), resolve=False) if values else {}
     lines = [_value_line(override, bare) for override in values]
     config = _hydra(verb, groups + lines)
     try:
-        plain = OmegaConf.to_container(config, resolve=True)
+        plain = _plain(config, resolve=True)
     except OmegaConfBaseException as error:
         raise UserError(_first_line(error)) from None
     if chosen is not None:
@@ -132,7 +132,7 @@ def _parse(arguments: list[str]) -> list[Override]:
 
 def _value(override: Override) -> Any:
     value = override.value()
-    return OmegaConf.to_container(OmegaConf.create({"value": value}))["value"]
+    return _plain(OmegaConf.create({"value": value}), resolve=False)["value"]
 
 
 def _group_choice(key: str, override: Override) -> str:
@@ -142,9 +142,13 @@ def _group_choice(key: str, override: Override) -> str:
     return f"{key}={name}"
 
 
+def _plain(config: DictConfig, resolve: bool) -> dict:
+    return cast(dict, OmegaConf.to_container(config, resolve=resolve))
+
+
 def _value_line(override: Override, bare: dict) -> str:
     """The override as a line, once its key is known to exist; a text for a model becomes the model's path."""
-    line, key = override.input_line, override.get_key_element().lstrip("+~")
+    line, key = str(override.input_line), override.get_key_element().lstrip("+~")
     if override.is_add() or override.is_delete():
         return line
     if key not in set(dotted(bare)):

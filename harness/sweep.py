@@ -46,6 +46,7 @@ def main(arguments: list[str]) -> int:
 def _run(sweep: Sweep, settings, judging: Judging | None, run: RunFolder, arguments: list[str], overrides: list) -> int:
     os.environ.setdefault("TQDM_DISABLE", "1")  # lm-eval's bars; the sweep has its own
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     began = time.perf_counter()
     manifest = Manifest(run.path / "manifest.json")
     write_text(run.path / "config.yaml", _config_text(sweep, overrides))

@@ -5,7 +5,7 @@ import itertools
 import json
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -205,7 +205,7 @@ def _cost_fits(settings: dict, rows: int | None) -> bool:
 def _filled(config: dict, settings: dict, method: str) -> dict:
     root = OmegaConf.create({"grid": settings, "guider": config})
     try:
-        filled = OmegaConf.to_container(root, resolve=True)["guider"]
+        filled = cast(dict, OmegaConf.to_container(root, resolve=True))["guider"]
     except OmegaConfBaseException as error:
         raise UserError(f"guider {method}: {str(error).strip().splitlines()[0]}") from None
     for key, value in _leaves(filled):

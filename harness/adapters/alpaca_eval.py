@@ -11,11 +11,14 @@ is a file of ours, by its absolute path (AlpacaEval looks for anything else in i
 
 from collections.abc import Callable, Sequence
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.adapters.lm_eval import Asked, decode
 from harness.errors import UserError
 from harness.guided import Guided, one_guider
+
+if TYPE_CHECKING:
+    from guiders import Guider
 
 # AlpacaEval's models answer in at most 2,048 tokens
 MAX_NEW_TOKENS = 2048
@@ -36,7 +39,7 @@ class Decoder:
     def __init__(self, overrides: Sequence[str], chat: bool = False):
         self.guided: Guided = one_guider(list(overrides))
         self.chat = chat
-        self._guider = None
+        self._guider: Guider | None = None
 
     def __call__(
         self,

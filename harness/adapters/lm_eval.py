@@ -58,7 +58,7 @@ class GuidedLM(TemplateLM):
         overrides = [f"{name}={_override(value)}" for name, value in arguments.items() if name not in NOT_OURS]
         chosen = one_guider(overrides)
         self._start(lambda: chosen.pool.guider(chosen.config), chosen.sampling, chosen.seed, chosen.info)
-        self.batch_tokens = chosen.batch_tokens
+        self._batch_tokens: int | None = chosen.batch_tokens
 
     @classmethod
     def of(cls, load: Callable[[], "Guider"], sampling: dict, seed: int, info: dict, respond: Respond) -> "GuidedLM":
@@ -71,6 +71,7 @@ class GuidedLM(TemplateLM):
             respond: prompts and sampling to responses, in order.
         """
         model = cls.__new__(cls)
+        model._batch_tokens = None
         model._start(load, sampling, seed, info)
         model._respond = respond
         return model
@@ -81,7 +82,6 @@ class GuidedLM(TemplateLM):
         self._guider: Guider | None = None
         self._respond: Respond = self._generate
         self._chats: dict[str, list[dict[str, str]]] = {}
-        self.batch_tokens: int | None = None
 
     @property
     def guider(self) -> "Guider":
@@ -205,7 +205,7 @@ class GuidedLM(TemplateLM):
         return Sampling(**chosen, stop=tuple(stop), seed=self._seed + repeat)
 
     def _generate(self, prompts: Sequence[Asked], sampling: "Sampling") -> list[str]:
-        return [generation.text for generation in decode(self.guider, prompts, sampling, self.batch_tokens)]
+        return [generation.text for generation in decode(self.guider, prompts, sampling, self._batch_tokens)]
 
     def _loglikelihood_tokens(
         self, requests: list[tuple[Any, list[int], list[int]]], **kwargs
