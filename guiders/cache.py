@@ -1,4 +1,4 @@
-"""One key-value cache in three segments, and the attention that reads all three together.
+"""One key-value cache in three segments, which `guiders.attention` reads together.
 
 Rows of a guided search share most of what they attend to. The cache keeps each shared part once:
 
@@ -6,24 +6,14 @@ Rows of a guided search share most of what they attend to. The cache keeps each 
 - the *history* segment, one copy per surviving hypothesis: ``[P, S, H, T, D]``;
 - the *chunk* segment, one copy per row (successor of a survivor): ``[P, S, K, H, T, D]``.
 
-``segment_attention`` is registered with transformers' ``AttentionInterface``, so that no architecture is rewritten.
-A forward
-pass runs inside ``SegmentCache.attending`` and is of one of three kinds: ``prefill`` (rows are new prompts, written
-to the prompt segment), ``history`` (rows are survivors) and ``chunk`` (rows are successors).
+A forward pass is of one of three kinds: ``prefill`` (rows are new prompts, written to the prompt segment), ``history``
+(rows are survivors) and ``chunk`` (rows are successors).
 """
 
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch.nn.functional import scaled_dot_product_attention
-from transformers import AttentionInterface
 from transformers.cache_utils import Cache, DynamicLayer
-
-from guiders.errors import GuiderError
-
-ATTENTION = "guiders_segments"
-_active: list["SegmentCache"] = []
 
 
 @dataclass
@@ -172,21 +162,9 @@ class SegmentCache(Cache):
             for name in ("prompt", "history", "chunk")
         }
 
-    @contextmanager
-    def attending(self, model: torch.nn.Module, now: Pass):
-        """Run a forward pass of `model` with this cache: its attention is ours inside, its own outside."""
-        configs = {id(m.config): m.config for m in (model, getattr(model, "backbone", model))}.values()
-        before = [config._attn_implementation for config in configs]
+    def begin(self, now: Pass) -> None:
+        """A forward pass starts: this is what it does."""
         self.now, self._masks = now, {}
-        _active.append(self)
-        try:
-            for config in configs:
-                config._attn_implementation = ATTENTION
-            yield
-        finally:
-            _active.pop()
-            for config, name in zip(configs, before, strict=True):
-                config._attn_implementation = name
 
     def mask(self, window: int | None, columns: int, device, dtype) -> torch.Tensor:
         """Additive mask ``[rows, 1, 1, n, prompt + history + chunk columns]`` of the current pass."""
@@ -212,110 +190,3 @@ class SegmentCache(Cache):
             mask = torch.zeros(valid.shape, dtype=dtype, device=valid.device)
             self._masks[key] = mask.masked_fill_(~valid, torch.finfo(dtype).min)[:, None, None].to(device)
         return self._masks[key]
-
-
-def segment_attention(
-    module,
-    query,
-    key,
-    value,
-    attention_mask=None,
-    scaling=None,
-    sliding_window=None,
-    softcap=None,
-    s_aux=None,
-    **kwargs,
-):
-    """Attention of ``query [rows, heads, n, D]`` to the three segments of the active cache.
-
-    Returns ``(output [rows, n, heads, D], None)``, as transformers' attention functions do.
-
-    Raises:
-        GuiderError: the architecture asks for attention sinks, which are not kept in the segments.
-    """
-    if s_aux is not None:
-        raise GuiderError(
-            "this architecture uses attention sinks, which guided decoding can't cache; choose another model"
-        )
-    cache = _active[-1]
-    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-    if cache.now.kind == "prefill":
-        return _prefill_attention(query, key, value, scaling, sliding_window, softcap), None
-    return _shared_attention(cache, query, scaling, sliding_window, softcap), None
-
-
-def _prefill_attention(query, key, value, scaling, window, softcap):
-    """Causal attention within right-padded prompts: pads come last, so no real token attends to one."""
-    n = query.shape[2]
-    groups = query.shape[1] // key.shape[1]
-    if groups > 1:
-        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-    if softcap is None and (window is None or window >= n):
-        return scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling).transpose(1, 2)
-    i = torch.arange(n, device=query.device)
-    valid = i[None] <= i[:, None]
-    if window is not None:
-        valid &= i[None] > i[:, None] - window
-    scores = query @ key.transpose(-1, -2) * scaling
-    if softcap is not None:
-        scores = softcap * torch.tanh(scores / softcap)
-    scores = scores.masked_fill(~valid, torch.finfo(scores.dtype).min)
-    return (_softmax(scores, value.dtype) @ value).transpose(1, 2)
-
-
-def _softmax(scores, dtype):
-    wide = torch.float32 if scores.dtype in (torch.bfloat16, torch.float16) else scores.dtype
-    return scores.softmax(-1, dtype=wide).to(dtype)
-
-
-def _shared_attention(cache, query, scaling, window, softcap):
-    """Scores against each segment once per shared copy, one softmax over all of them."""
-    layer, now = cache.segments[cache.current], cache.now
-    slots, survivors, successors = cache.shape
-    rows, heads, n, width = query.shape
-    kv_heads = layer.prompt[0].shape[1]
-    folded = heads // kv_heads * n  # query heads of one key-value head, and the new tokens, ride in one dimension
-    query = (query * scaling).reshape(rows, kv_heads, folded, width)
-    parts = [(layer.prompt, slots, slice(None))]
-    if now.history:
-        parts.append((layer.history, slots * survivors, slice(now.history)))
-    columns = now.offset + n if now.kind == "chunk" else 0
-    if columns:
-        parts.append((layer.chunk, slots * survivors * successors, slice(columns)))
-
-    def together(x, copies):  # [rows, H, f, D] -> [copies, H, rows per copy * f, D]
-        per = rows // copies
-        if per == 1:
-            return x
-        return x.view(copies, per, *x.shape[1:]).transpose(1, 2).reshape(copies, kv_heads, per * folded, -1)
-
-    def apart(x, copies):
-        per = rows // copies
-        if per == 1:
-            return x
-        return x.view(copies, kv_heads, per, folded, -1).transpose(1, 2).reshape(rows, kv_heads, folded, -1)
-
-    flat = [
-        tuple(segment.view(copies, *segment.shape[-3:])[:, :, cut] for segment in pair) for pair, copies, cut in parts
-    ]
-    scores = torch.cat(
-        [
-            apart(together(query, copies) @ keys.transpose(-1, -2), copies)
-            for (keys, _), (_, copies, _) in zip(flat, parts, strict=True)
-        ],
-        -1,
-    )
-    if softcap is not None:
-        scores = softcap * torch.tanh(scores / softcap)
-    mask = cache.mask(window, columns, scores.device, scores.dtype)
-    scores = scores.view(rows, kv_heads, -1, n, scores.shape[-1]) + mask
-    weights = _softmax(scores, query.dtype).view(rows, kv_heads, folded, -1)
-    output, start = 0, 0
-    for (_, values), (_, copies, _) in zip(flat, parts, strict=True):
-        length = values.shape[-2]
-        output = output + apart(together(weights[..., start : start + length], copies) @ values, copies)
-        start += length
-    return output.reshape(rows, heads, n, width).transpose(1, 2)
-
-
-AttentionInterface.register(ATTENTION, segment_attention)

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
+from guiders.attention import attending
 from guiders.cache import Pass, SegmentCache
 from guiders.lm import LM
 
@@ -27,7 +28,7 @@ def full_logits(
         tokens = tokens.to(lm.device)
         positions = torch.arange(longest, device=lm.device).expand(len(group), -1)
         cache = SegmentCache(len(group), 1, 1, 1)
-        with cache.attending(lm.model, Pass("prefill", positions, slots=torch.arange(len(group), device=lm.device))):
+        with attending(lm.model, cache, Pass("prefill", positions, slots=torch.arange(len(group), device=lm.device))):
             logits = lm.model(input_ids=tokens, position_ids=positions, past_key_values=cache, use_cache=True).logits
         for row, index in enumerate(group):
             yield index, logits[row, : len(inputs[index]), :vocabulary]

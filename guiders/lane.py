@@ -2,6 +2,7 @@
 
 import torch
 
+from guiders.attention import attending
 from guiders.cache import Pass, SegmentCache
 from guiders.lm import LM
 
@@ -142,7 +143,7 @@ class Lane:
     def _forward(self, tokens, now: Pass, keep: torch.Tensor | int = 0) -> torch.Tensor:
         # rows past their limit still compute: their positions must stay inside the model's table
         positions = now.positions.clamp(max=self.lm.max_length - 1)
-        with self.cache.attending(self.model, now):
+        with attending(self.model, self.cache, now):
             output = self.model(
                 input_ids=tokens,
                 position_ids=positions,
