@@ -1,7 +1,7 @@
 """Attention to the three segments of a cache at once.
 
-Scores are computed once per shared copy of a key, one softmax runs over all segments, and values are read once per shared
-copy. It is one of transformers' attention functions, so that no architecture is rewritten.
+Scores are computed once per shared copy of a key, one softmax runs over all segments, and values are read once per
+shared copy. It is one of transformers' attention functions, so that no architecture is rewritten.
 """
 
 from contextlib import contextmanager
