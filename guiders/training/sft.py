@@ -39,7 +39,7 @@ def train(
     from trl import SFTConfig, SFTTrainer
 
     check_rows(rows, ("prompt", "response"))
-    data = [_encode(tokenizer, row["prompt"], row["response"], max_length) for row in rows]
+    data = [encode(tokenizer, row["prompt"], row["response"], max_length) for row in rows]
     with scratch(checkpoints) as folder:
         arguments = SFTConfig(
             output_dir=folder,
@@ -59,7 +59,8 @@ def train(
     return trainer.model.eval()
 
 
-def _encode(tokenizer, prompt: str, response: str, max_length: int) -> dict:
+def encode(tokenizer, prompt: str, response: str, max_length: int) -> dict:
+    """``input_ids`` of prompt, response and end-of-text token, and ``labels``, -100 on the prompt."""
     before = tokenizer(prompt)["input_ids"] if prompt else []
     after = tokenizer(response, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
     ids, labels = before + after, [-100] * len(before) + after

@@ -1,0 +1,146 @@
+"""Which rows each training reads, and in which order the trainings of ``pair``, ``all`` and the rounds follow."""
+
+from collections.abc import Callable
+
+from harness.errors import UserError
+from harness.training import config, data
+from harness.training.data import Rows
+from harness.training.rounds import cycle, sampled, scorer
+from harness.training.stages import Trainer
+
+PREFERENCE = ("prompt", "chosen", "rejected")
+
+
+def columns(spec: config.Train) -> list[str]:
+    """The columns that the rows must have.
+
+    Raises:
+        UserError: rounds without a reward.
+    """
+    needed = dict.fromkeys(["prompt"])
+    for name, stage in spec.stages.items():
+        if name == "sft":
+            is_preference = len(spec.stages) > 1 or not data.has_column(spec.data, spec.data.response)
+            needed |= dict.fromkeys(["chosen"] if is_preference else ["response"])
+        elif name in ("dpo", "reward"):
+            needed |= dict.fromkeys(PREFERENCE)
+        elif stage.reward is None:
+            if stage.rounds > 1:
+                raise UserError(f"train.rounds={stage.rounds}: needs a reward; set train.reward=module:function")
+            needed |= dict.fromkeys(["response", "reward"])
+    return list(needed)
+
+
+class Recipe:
+    """The trainings of a command, on rows that have been read and checked.
+
+    Args:
+        rows: as ``data.read`` gives them. say: told about long rows, in one line a training.
+    """
+
+    def __init__(self, trainer: Trainer, rows: list[dict], say: Callable[[str], None]):
+        self.trainer, self.rows, self.say = trainer, rows, say
+        self.spec = trainer.spec
+
+    def run(self) -> dict[str, dict]:
+        """Train what is not finished; stage -> held-out figures."""
+        stages, trainer = self.spec.stages, self.trainer
+        base = trainer.folder(self.spec.base, "base")
+        if len(stages) == 1:
+            ((name, stage),) = stages.items()
+            if name == "fudge":
+                return self._value(stage, base)
+            return {name: getattr(trainer, name)(stage, self._prepared(name, base), base)}
+        out = trainer.session.out
+        found = {"sft": trainer.sft(stages["sft"], self._prepared("sft", base), base, "untuned")}
+        untuned = str(out / "untuned")
+        found["dpo"] = trainer.dpo(stages["dpo"], self._prepared("dpo", untuned), untuned, "tuned")
+        if "fudge" in stages:
+            pair = {"tuned": {"path": str(out / "tuned")}, "untuned": {"path": untuned}}
+            stage = stages["fudge"].model_copy(update={k: config.ModelSpec(**v) for k, v in pair.items()})
+            found |= self._value(stage, base, "value")
+        return found
+
+    def _prepared(self, stage: str, model: str, rows: list[dict] | None = None) -> Rows:
+        """The rows of a training: prompts in their template, split, long ones counted, and dropped where asked."""
+        spec = self.spec
+        rows = self.rows if rows is None else rows
+        if stage == "sft":
+            rows = [{"prompt": row["prompt"], "response": row.get("response") or row["chosen"]} for row in rows]
+        template = spec.base.template or "{prompt}"
+        rows = [{**row, "prompt": template.replace("{prompt}", row["prompt"])} for row in rows]
+        tokenizer = self.trainer.tokenizer(model)
+
+        def length(row: dict) -> int:
+            texts = [row[name] for name in ("response", "chosen", "rejected") if name in row]
+            count = [len(tokenizer(text)["input_ids"]) for text in (row["prompt"], *texts)]
+            return count[0] + max(count[1:]) + 1  # the end-of-text token
+
+        rows, long, longest = data.shorten(rows, spec.data, length)
+        if long:
+            done = "cut at their end" if spec.data.long_rows == "cut" else "dropped"
+            self.say(
+                f"{stage}: {long} rows are longer than data.max_length={spec.data.max_length} tokens "
+                f"(the longest has {longest}); they are {done}"
+            )
+        return data.split(rows, spec.held_out, spec.seed)
+
+    def _value(self, stage: config.Fudge, base: str, name: str = "") -> dict[str, dict]:
+        """The value: of the rows that there are, or round by round of rows that are sampled and scored here."""
+        trainer = self.trainer
+        start = base if stage.init.path is None else trainer.folder(stage.init, "train.init")
+        if stage.reward is None:
+            rows = self._prepared("fudge", start)
+            return {"fudge": trainer.value(stage, rows, start, "fudge", True, name)}
+        score = scorer(stage, self.spec.device)
+        prompts = [row["prompt"] for row in self.rows]
+        found, rows = {}, []
+        for number in range(stage.rounds):
+            last = number + 1 == stage.rounds
+            value = None if number == 0 else start
+            asked = cycle(prompts, stage.samples, number * (stage.samples or 0))
+            path = trainer.session.folder / f"round-{number + 1}.jsonl"
+            guider = self._guider(stage, base, value)
+            sampling = self._sampling(stage, number)
+            rows = rows + sampled(path, guider, asked, sampling, score, stage.reward, trainer.session.log.step)
+            label = "fudge" if last else f"fudge-{number + 1}"
+            found[label] = trainer.value(stage, self._prepared(label, start, rows), start, label, last, name)
+            start = str(trainer.session.folder / f"{label}-value")
+        return found
+
+    def _sampling(self, stage: config.Fudge, number: int):
+        from guiders import Sampling
+
+        asked = {key: value for key, value in stage.sampling.model_dump().items() if value is not None}
+        return Sampling(**{**asked, "stop": tuple(asked["stop"])}, seed=self.spec.seed + number)
+
+    def _guider(self, stage: config.Fudge, base: str, value: str | None) -> Callable:
+        """Makes the policy of a round: the base, or the base guided by the value so far and by the pair."""
+        options = {"dtype": self.spec.base.dtype, "device": self.spec.device, "template": self.spec.base.template}
+
+        def make():
+            from guiders import LM, ChunkBeam, Explicit, Guider, Implicit
+
+            model = LM.load(base, **options)
+            if value is None:
+                return Guider(model)
+            token = None
+            if stage.tuned.path is not None:
+                untuned = LM.load(self.trainer.folder(stage.untuned, "train.untuned"), **options)
+                tuned = self.trainer.folder(stage.tuned, "train.tuned")
+                token = Implicit(_tuned(tuned, untuned, options), untuned, stage.weight)
+            search = ChunkBeam(stage.search.width, stage.search.successors, stage.search.length)
+            return Guider(model, token, Explicit(LM.load(value, head="value", **options)), search)
+
+        return make
+
+
+def _tuned(path: str, untuned, options: dict):
+    """The tuned model; an adapter of the untuned one shares its weights."""
+    from guiders import LM
+    from guiders.adapter import adapter_base
+
+    on = adapter_base(path)
+    if on is not None and on == str(untuned.name):
+        return untuned.adapted(path, options["template"])
+    return LM.load(path, **options)
