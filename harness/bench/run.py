@@ -17,7 +17,7 @@ from harness.bench.result import Result
 from harness.bench.scaling import prompt_memory, scaled
 from harness.bench.settings import Bench
 from harness.bench.targets import targets
-from harness.bench.variants import Variant, decoder, naive, plain
+from harness.bench.variants import Variant, decoder, naive, plain, rows_of
 from harness.errors import UserError
 
 HELD = 0.15  # a machine whose gauge moves by more has not held its speed
@@ -91,8 +91,9 @@ def _figures(spec: Bench) -> dict:
 
 def _variants(spec: Bench, models: Models, guiders: dict[str, Guider], prompts, sampling) -> list[Variant]:
     base, few = models.by_name["base"], typical(prompts, spec.naive_prompts)
+    rows = rows_of(guiders[spec.methods[0]])
     found = [
-        plain("plain", base, prompts, spec.width * spec.successors, sampling, together=True),
+        plain("plain", base, prompts, rows, sampling, together=True),
         plain("plain one by one", base, few, 1, sampling, together=False),
     ]
     for method, guider in guiders.items():

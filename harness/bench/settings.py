@@ -18,7 +18,10 @@ class Bench(Part):
     base: Literal["gpt2-85m", "llama-85m", "mistral-7b", "tiny"] = Field(
         "gpt2-85m", description="shape of the random base model; guides have its family and vocabulary"
     )
-    methods: Names = Field(["ivg", "chunk_implicit", "eft"], description="conf/guider names; the first one is scaled")
+    methods: Names = Field(
+        ["ivg", "chunk_implicit", "eft"],
+        description="conf/guider names; the first is scaled, and plain has its rows",
+    )
     prompts: Count = Field(16, description="prompts, decoded together by the decoder and by plain generate")
     prompt_tokens: tuple[Count, Count] = Field((32, 128), description="shortest and longest prompt, in tokens")
     new_tokens: Annotated[int, Field(ge=2)] = Field(96, description="tokens of every answer; no end token exists")
