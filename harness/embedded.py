@@ -50,11 +50,11 @@ class Recipe:
     guide: tuple[int, int, int] = (96, 2, 4)
     base_rows: int = 9000
     guide_rows: int = 5000
-    pairs: int = 2000
-    rewards: int = 4000
+    pairs: int = 2500
+    rewards: int = 8000
     beta: float = 0.1
     sft: Schedule = field(default_factory=lambda: Schedule(batch_size=8, learning_rate=3e-3))
-    dpo: Schedule = field(default_factory=lambda: Schedule(batch_size=16, learning_rate=1e-3))
+    dpo: Schedule = field(default_factory=lambda: Schedule(batch_size=16, learning_rate=4e-4))
     fudge: Schedule = field(default_factory=lambda: Schedule(batch_size=16, learning_rate=2e-3))
 
     @classmethod
@@ -245,6 +245,7 @@ def _gpt2(recipe: Recipe, shape: tuple[int, int, int], tokenizer, seed: int):
         bos_token_id=end,
         eos_token_id=end,
         pad_token_id=end,
+        activation_function="gelu_pytorch_tanh",  # gelu_new in one kernel
         **dropout,
     )
     torch.manual_seed(seed)
