@@ -5,8 +5,8 @@ same resamples, so that a difference between two settings is resampled on its pa
 (how often each prompt was drawn), and a statistic is a function of counts; one matrix of counts serves a whole report.
 
 Intervals are BCa (Efron 1987, "Better bootstrap confidence intervals", eq. 3.8 and 6.6) with the tail probabilities
-widened as in Hesterberg (2015, "What teachers should know about the bootstrap", sec. 4.3): a plain bootstrap interval is
-narrow by sqrt((n-1)/n) and uses normal where Student quantiles are due, which costs coverage at small n.
+widened as in Hesterberg (2015, "What teachers should know about the bootstrap", sec. 4.3): a plain bootstrap interval
+is narrow by sqrt((n-1)/n) and uses normal where Student quantiles are due, which costs coverage at small n.
 """
 
 from dataclasses import dataclass
@@ -66,7 +66,7 @@ class Draws:
             return Interval(self.point, self.point, self.point, n)
         share = ((self.boot < self.point).mean() + (self.boot <= self.point).mean()) / 2
         bias = stats.norm.ppf(np.clip(share, 1 / len(self.boot), 1 - 1 / len(self.boot)))
-        influence = self.jack.mean() - self.jack
+        influence = (self.jack.mean() - self.jack) / max(np.abs(self.jack.mean() - self.jack).max(), 1e-300)
         scale = np.sum(influence**2) ** 1.5
         acceleration = np.sum(influence**3) / (6 * scale) if scale > 0 else 0.0
         edge = np.sqrt(n / (n - 1)) * stats.t.ppf((1 + level) / 2, n - 1)
@@ -116,7 +116,7 @@ class Resamples:
         return (2 * coins - 1).astype(np.float32)
 
     def mean(self, values: ArrayLike) -> Draws:
-        """Mean over prompts of `values` [n] or [n, seeds]; a prompt's figure is the mean of its seeds. NaN = missing."""
+        """Mean over prompts of `values` [n] or [n, seeds], a prompt's figure being its seeds' mean. NaN = missing."""
         values = prompt_means(values)
         present = np.isfinite(values)
         return self.ratio(np.where(present, values, 0.0), present.astype(float))
@@ -125,13 +125,9 @@ class Resamples:
         """Ratio of sums, e.g. tokens over seconds: both [n] or [n, seeds], a prompt's seeds are added up."""
         top, bottom = _sums(numerator), _sums(denominator)
         if top.shape != (self.n,) or bottom.shape != (self.n,):
-            raise ReportError(
-                f"bootstrap: {top.size} and {bottom.size} figures for {self.n} prompts; give one per prompt"
-            )
+            raise ReportError(f"bootstrap: {top.size} or {bottom.size} figures for {self.n} prompts; give one each")
         if not (np.isfinite(top).all() and np.isfinite(bottom).all()) or (bottom < 0).any() or bottom.sum() <= 0:
-            raise ReportError(
-                "bootstrap: no usable figures (all missing, or a total of zero to divide by); check the records"
-            )
+            raise ReportError("bootstrap: figures all missing, or nothing to divide by; check the records")
         point = top.sum() / bottom.sum()
         jack = _divide(top.sum() - top, bottom.sum() - bottom, point)
         boot = _divide(self.weights @ top, self.weights @ bottom, point)
@@ -162,7 +158,7 @@ def prompt_means(values: ArrayLike) -> np.ndarray:
 
 
 def estimate(values: ArrayLike, resamples: Resamples | None = None) -> Interval:
-    """Mean of `values` [n] or [n, seeds] with its 95% interval; NaN = missing. Raises ReportError if all are missing."""
+    """Mean of `values` [n] or [n, seeds] and its 95% interval; NaN = missing. Raises ReportError if all are."""
     values = prompt_means(values)
     return (resamples or _shared(len(values))).mean(values).interval()
 

@@ -1,4 +1,4 @@
-"""The length-controlled GLM (Dubois et al. 2024, arXiv 2404.04475, eq. 2): fitted as AlpacaEval does, and refitted fast.
+"""The length-controlled GLM (Dubois et al. 2024, arXiv 2404.04475): fitted as AlpacaEval does, and refitted fast.
 
 P(model preferred) = sigmoid(w_length·tanh(Δlength/sd) + w_difficulty·difficulty + w_quality), with an L1 penalty on all
 three weights and two "gamed" baselines (the baseline told to be concise, and to be verbose) that hold w_length down.
@@ -16,6 +16,11 @@ from sklearn.model_selection import GroupKFold
 
 GAMED_WEIGHT = 0.2 / 2  # AlpacaEval's regularize_to_baseline_lambda, shared by the two gamed baselines
 
+GRID = np.logspace(-4, 4, 10)  # inverse penalties, scikit-learn's default and so AlpacaEval's
+# Without gamed baselines nothing but the model's own rows holds the weights, and where it is near the baseline the
+# stronger half of the grid wins by setting the quality itself to zero: a rate of exactly 50%, and no interval.
+WEAK_GRID = GRID[5:]
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -32,11 +37,13 @@ def standardised(delta: np.ndarray, spread: np.ndarray | float) -> np.ndarray:
     return np.where(usable, np.tanh(delta / np.where(usable, spread, 1.0)), 0.0)
 
 
-def cross_validated(features: np.ndarray, preference: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, float]:
-    """AlpacaEval's own fit: the weights [k] and the inverse penalty C that 5-fold cross-validation chose.
+def cross_validated(
+    features: np.ndarray, preference: np.ndarray, weight: np.ndarray, grid: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """AlpacaEval's own fit: the weights [k] and the inverse penalty C of `grid` that 5-fold cross-validation chose.
 
-    Every row enters twice, as a win weighted by its preference and as a loss weighted by the rest; folds, grid,
-    solver (liblinear), its tolerance and its seed are those of `alpaca_eval.metrics.glm_winrate`.
+    Every row enters twice, as a win weighted by its preference and as a loss weighted by the rest; folds, solver
+    (liblinear), its tolerance and its seed are those of `alpaca_eval.metrics.glm_winrate`.
     """
     groups = np.tile(np.arange(len(preference)), 2)
     label = np.repeat([1, 0], len(preference))
@@ -49,6 +56,7 @@ def cross_validated(features: np.ndarray, preference: np.ndarray, weight: np.nda
         scorer = make_scorer(_log_loss, response_method="predict_proba", greater_is_better=False)
         model = LogisticRegressionCV(
             cv=GroupKFold(n_splits=5),
+            Cs=grid,
             scoring=scorer.set_score_request(row_weight=True, probability=True),
             random_state=123,
             penalty="l1",
@@ -97,13 +105,15 @@ class Refit:
         return np.concatenate([self._block(block)[0] for block in _blocks(row_weights)])
 
     def _block(self, row_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        fitted = np.isfinite(self.preference)
+        # A resample that drew no preference says nothing: it stays at the estimate.
+        row_weights = np.where((row_weights * fitted).sum(1, keepdims=True) > 0, row_weights, 1.0)
         total = row_weights.sum(1)
         centred = self.delta - (row_weights @ self.delta / total)[:, None]
         spread = np.sqrt((row_weights * centred**2).sum(1) / np.maximum(total - 1, 1))
         length = standardised(
             self.delta, np.where(spread > 1e-9 * (1 + np.abs(self.delta).max()), spread, 0.0)[:, None]
         )
-        fitted = np.isfinite(self.preference)
         loss = _Loss(
             length, self.difficulty, np.where(fitted, self.preference, 0.5), row_weights * fitted, self.calibration
         )
@@ -191,7 +201,7 @@ def _newton_target(b: np.ndarray, gradient: np.ndarray, hessian: np.ndarray, pen
     if not crossing.any():
         return target
     v, quadratic, slope = b[crossing].copy(), (hessian + ridge)[crossing], linear[crossing]
-    for _ in range(500):
+    for _ in range(100):
         before = v.copy()
         for j in range(k):
             rest = slope[:, j] - np.einsum("rk,rk->r", quadratic[:, j], v) + quadratic[:, j, j] * v[:, j]

@@ -9,7 +9,7 @@ import pandas as pd
 
 from reports.bootstrap import Draws, Resamples
 from reports.errors import ReportError
-from reports.glm import GAMED_WEIGHT, Calibration, Refit, cross_validated, standardised
+from reports.glm import GAMED_WEIGHT, GRID, WEAK_GRID, Calibration, Refit, cross_validated, standardised
 
 FEWEST_ROWS = 5  # five folds
 
@@ -45,9 +45,10 @@ def length_controlled_win_rate(
     (baseline) and `len_2` (model) in characters, and for join="instruction" the `sha256` of the instruction.
 
     calibration="alpaca_eval" uses the shipped difficulties and gamed baselines of AlpacaEval 2, a path another file in
-    the format of AlpacaEval's `df_gamed.csv`, None the GLM without both (`length_controlled_minimal` there), for other
-    prompt sets. join="instruction" finds a row's difficulty by its instruction, whatever the order or subset;
-    join="row" by its place, which is how the leaderboard's figures of models with missing rows came about.
+    the format of AlpacaEval's `df_gamed.csv`. None, for other prompt sets, is the GLM without both: AlpacaEval's
+    `length_controlled_minimal`, with the weaker half of its penalties. join="instruction" finds a row's difficulty by
+    its instruction, whatever the order or subset; join="row" by its place, which is how the leaderboard's figures of
+    models with missing rows came about.
 
     Raises ReportError for fewer than 5 preferences, an unknown or repeated instruction, preferences outside 1..2,
     lengths that are missing or negative, and length differences that are one same non-zero number.
@@ -69,20 +70,13 @@ def length_controlled_draws(
     """
     data = _prepare(rows, calibration, join)
     if ((data.prompt < 0) | (data.prompt >= resamples.n)).any():
-        raise ReportError(
-            f"length control: a row's prompt is not among the {resamples.n} resampled; number them from 0"
-        )
+        raise ReportError(f"length control: a prompt is not among the {resamples.n} resampled; number them from 0")
     result, refit = _fit(data)
     count = len(np.unique(data.prompt))
     if refit is None:
         return result, Draws(50.0, np.full(resamples.count, 50.0), np.full(resamples.n, 50.0), count)
-    if np.bincount(data.prompt, minlength=resamples.n).max() == 1 and np.array_equal(
-        data.prompt, np.arange(resamples.n)
-    ):
-        draws = resamples.statistic(refit.win_rates)
-    else:
-        draws = resamples.statistic(lambda weights: refit.win_rates(weights[:, data.prompt]))
-    # liblinear stops up to 0.01 points short of the optimum: the draws move with it, so that they surround the estimate.
+    draws = resamples.statistic(lambda weights: refit.win_rates(weights[:, data.prompt]))
+    # liblinear stops up to 0.01 points short of the optimum: the draws move with it, so that they surround the figure.
     shift = result.lc_win_rate - draws.point
     return result, Draws(result.lc_win_rate, draws.boot + shift, draws.jack + shift, count)
 
@@ -113,9 +107,7 @@ def _prepare(rows: pd.DataFrame, calibration: str | Path | None, join: str) -> _
         place = _places(rows["sha256"]) if join == "instruction" else np.arange(len(rows))
         unknown = place >= len(table)
         if unknown.any():
-            raise ReportError(
-                f"length control: {len(rows)} rows, but {len(table)} difficulties; give one row per instruction"
-            )
+            raise ReportError(f"length control: {len(rows)} rows for {len(table)} instructions; give one row each")
         # AlpacaEval's order, so that folds and solver do not depend on the order of the rows.
         order = np.argsort(place, kind="stable")
         rows, difficulty = rows.iloc[order], table[place[order]]
@@ -132,16 +124,12 @@ def _checked(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
         raise ReportError("length control: a preference or length is not a number; check the judgements") from error
     preference = np.where(preference == 0, 1.5, preference) - 1
     if ((preference < 0) | (preference > 1)).any():
-        raise ReportError(
-            "length control: a preference outside 1 (baseline better) to 2 (model better); check the judge"
-        )
+        raise ReportError("length control: a preference outside 1 (baseline) to 2 (model better); check the judge")
     if not (np.isfinite(baseline) & np.isfinite(model) & (baseline >= 0) & (model >= 0)).all():
         raise ReportError("length control: a length is missing or negative; give len_1 and len_2 in characters")
     n = int(np.isfinite(preference).sum())
     if n < FEWEST_ROWS:
-        raise ReportError(
-            f"length control: {n} preferences; the GLM is cross-validated in 5 folds and needs at least 5"
-        )
+        raise ReportError(f"length control: {n} preferences; the GLM has 5 folds and needs at least 5 rows")
     delta = baseline - model
     if np.ptp(delta) == 0 and delta[0] != 0:
         raise ReportError(
@@ -176,7 +164,8 @@ def _fit(data: _Data) -> tuple[LengthControlled, Refit | None]:
         preference = np.concatenate([gamed.preference, data.preference])
         weight = np.concatenate([np.full(len(theirs), GAMED_WEIGHT), ones])
     fitted = np.isfinite(preference)
-    coefficients, penalty = cross_validated(features[fitted], preference[fitted], weight[fitted])
+    grid = WEAK_GRID if gamed is None else GRID
+    coefficients, penalty = cross_validated(features[fitted], preference[fitted], weight[fitted], grid)
     if gamed is None:
         coefficients = np.insert(coefficients, 1, 0.0)
     predicted = 100 / (1 + np.exp(-(coefficients[2] + coefficients[1] * data.difficulty)))
@@ -224,8 +213,8 @@ def _places(hashes: pd.Series) -> np.ndarray:
     if len(unknown):
         first = str(unknown.iloc[0])[:64]
         raise ReportError(
-            f"length control: {len(unknown)} of {len(hashes)} instructions are not among AlpacaEval's 805 (first: sha256 "
-            f"{first!r}); leave them out, or use calibration=None"
+            f"length control: {len(unknown)} of {len(hashes)} instructions are not among AlpacaEval's 805 (first: "
+            f"sha256 {first!r}); leave them out, or use calibration=None"
         )
     repeated = hashes[place.duplicated()]
     if len(repeated):
