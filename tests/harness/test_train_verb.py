@@ -55,15 +55,8 @@ def guider(name, *overrides):
 def test_the_value_is_learned_and_is_what_guider_ivg_loads(head, rows, tiny_models, tmp_path, capsys):
     out = tmp_path / "value"
     fast = ["train.epochs=30", "train.batch_size=16", "train.learning_rate=0.01"]
-    code, said = train(
-        "train=fudge",
-        f"train.head={head}",
-        *fast,
-        f"data={rows}",
-        f"base={tiny_models['base']}",
-        f"out={out}",
-        capsys=capsys,
-    )
+    where = [f"data={rows}", f"base={tiny_models['base']}", f"out={out}"]
+    code, said = train("train=fudge", f"train.head={head}", *fast, *where, capsys=capsys)
     assert code == 0
     last = said.out.strip().splitlines()[-1]
     assert last.startswith(f"{out}: a value model")
@@ -86,7 +79,8 @@ def test_a_lora_pair_shares_its_weights_and_has_learned_the_preference(rows, tin
     out = tmp_path / "pair"
     code, said = train(
         "train=pair", "train.sft.epochs=2", "train.sft.learning_rate=0.01", "train.dpo.epochs=6",
-        "train.dpo.lora.rank=4", "train.dpo.learning_rate=0.01", f"data={rows}", f"base={tiny_models['base']}", f"out={out}", capsys=capsys,
+        "train.dpo.lora.rank=4", "train.dpo.learning_rate=0.01", f"data={rows}",
+        f"base={tiny_models['base']}", f"out={out}", capsys=capsys,
     )  # fmt: skip
     assert code == 0
     figures = json.loads((out / "training" / "summary.json").read_text())["held_out"]
