@@ -76,8 +76,7 @@ def _figures(spec: Bench) -> dict:
         "methods": {},
     }
     for method, guider in guiders.items():
-        variant = next(v for v in variants if v.name == method)
-        figures["methods"][method] = _parts(spec, guider, variant, lengths, products) | _shares(
+        figures["methods"][method] = _parts(spec, guider, prompts, products) | _shares(
             spec, method, runs, floors[method]
         )
         if device.type == "cuda":
@@ -97,7 +96,7 @@ def _variants(spec: Bench, models: Models, guiders: dict[str, Guider], prompts, 
         plain("plain one by one", base, few, 1, sampling, together=False),
     ]
     for method, guider in guiders.items():
-        found.append(decoder(method, guider, prompts, sampling))
+        found.append(decoder(method, guider, prompts, sampling, spec.graphs))
         found.append(naive(f"{method} naive", guider, few, sampling))
     return found
 
@@ -144,11 +143,12 @@ def _ratio(runs: list[dict], slow: str, fast: str, spec: Bench, variants: list[V
     return statistics.median(a[spec.clock] / tokens[slow] / (b[spec.clock] / tokens[fast]) for a, b in pairs)
 
 
-def _parts(spec: Bench, guider: Guider, variant: Variant, lengths: list[int], products: Products) -> dict:
-    """One more run, profiled, beside the floor of every part."""
+def _parts(spec: Bench, guider: Guider, prompts: list[list[int]], products: Products) -> dict:
+    """One more run, profiled, beside the floor of every part; without graphs, inside which no clock can stand."""
+    variant = decoder("profiled", guider, prompts, Sampling(max_new_tokens=spec.new_tokens, seed=spec.seed))
     with profiled(guider, spec.clock) as profile:
         variant.run()
-    works = list(unavoidable(guider, lengths, spec.new_tokens))
+    works = list(unavoidable(guider, [len(p) for p in prompts], spec.new_tokens))
     parts = {part: {"seconds": profile.seconds.get(part, 0.0), "floor_seconds": 0.0} for part in PARTS}
     for work in works:
         parts[work.part]["floor_seconds"] += products.seconds(work)

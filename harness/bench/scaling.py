@@ -55,7 +55,8 @@ def _variant(spec: Bench, models: Models, method: str, axis: str, point: int):
     elif axis == "context":
         shortest = longest = point
     prompts = models.prompts(count, shortest, longest, spec.seed)
-    return decoder(method, models.guider(method, grid), prompts, Sampling(max_new_tokens=new_tokens, seed=spec.seed))
+    sampling = Sampling(max_new_tokens=new_tokens, seed=spec.seed)
+    return decoder(method, models.guider(method, grid), prompts, sampling, spec.graphs)
 
 
 def prompt_memory(spec: Bench, models: Models, method: str) -> list[dict]:

@@ -39,6 +39,7 @@ class Bench(Part):
     threads: Count = Field(1, description="threads of torch")
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="type of all weights")
     device: str = Field("cpu", description="cpu, cuda, cuda:1")
+    graphs: bool = Field(False, description="the decoder replays its steps as CUDA graphs; profiled runs never do")
     clock: Literal["wall", "cpu"] = Field(
         "wall", description="what rates and ratios are computed from; cpu where other processes disturb"
     )
@@ -64,6 +65,8 @@ class Bench(Part):
             raise UserError(f"bench.prompt_tokens={list(self.prompt_tokens)}: give the shortest first")
         if self.clock == "cpu" and self.device != "cpu":
             raise UserError(f"bench.clock=cpu: does not see the work of {self.device}; set bench.clock=wall")
+        if self.graphs and not self.device.startswith("cuda"):
+            raise UserError(f"bench.graphs=true: {self.device} has no CUDA graphs; set bench.device=cuda")
         if not self.quick:
             return self
         small = {"prompts": 4, "new_tokens": 16, "rounds": 1, "naive_prompts": 1}

@@ -31,11 +31,14 @@ def rows_of(guider: Guider) -> int:
     return guider.search.survivors * guider.search.successors
 
 
-def decoder(name: str, guider: Guider, prompts: Sequence[list[int]], sampling: Sampling) -> Variant:
-    """Our decoder, all prompts at once."""
+def decoder(
+    name: str, guider: Guider, prompts: Sequence[list[int]], sampling: Sampling, graphs: bool = False
+) -> Variant:
+    """Our decoder, all prompts at once. graphs: replay steps as CUDA graphs."""
 
     def run() -> int:
-        return sum(len(g.tokens) for g in generate(guider, prompts, sampling, batch_tokens=UNBOUNDED))
+        given = generate(guider, prompts, sampling, batch_tokens=UNBOUNDED, graphs=graphs)
+        return sum(len(g.tokens) for g in given)
 
     tokens = len(prompts) * sampling.max_new_tokens
     return Variant(name, run, tokens, tokens * rows_of(guider))

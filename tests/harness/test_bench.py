@@ -91,6 +91,11 @@ def test_the_cpu_clock_is_for_the_cpu():
         Bench(clock="cpu", device="cuda").resolved()
 
 
+def test_graphs_are_for_gpus():
+    with pytest.raises(UserError, match="device=cuda"):
+        Bench(graphs=True).resolved()
+
+
 def test_quick_only_makes_smaller():
     assert Bench(quick=True).resolved().prompts == 4
     assert Bench(quick=True, prompts=2).resolved().prompts == 2
