@@ -6,6 +6,7 @@ from guiders.attention import attending
 from guiders.cache import Pass, SegmentCache
 from guiders.lm import LM
 
+GROUP_TOKENS = 256  # fewer tokens in one pass leave a device idle
 LOGITS_BUDGET = 1 << 28  # values that one pass may put out: wider vocabularies are consumed a few columns at a time
 
 
@@ -36,7 +37,20 @@ class Lane:
         self.offset = 0
 
     def prefill(self, slots: torch.Tensor, prompts: list[list[int]]) -> torch.Tensor:
-        """Read new prompts, each once. slots: ``[n]``. Returns the logits after each: ``[n, V]``."""
+        """Read new prompts, each once. slots: ``[n]``. Returns the logits after each: ``[n, V]``.
+
+        Prompts of like length are read together, which saves padding.
+        """
+        order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
+        logits: torch.Tensor | None = None
+        for group in _alike(order, [len(p) for p in prompts]):
+            which = torch.tensor(group, device=slots.device)
+            some = self._prefill(slots[which], [prompts[i] for i in group])
+            logits = some.new_empty(len(prompts), some.shape[-1]) if logits is None else logits
+            logits[which.to(some.device)] = some
+        return logits
+
+    def _prefill(self, slots: torch.Tensor, prompts: list[list[int]]) -> torch.Tensor:
         lengths = torch.tensor([len(p) for p in prompts])
         tokens = torch.zeros(len(prompts), int(lengths.max()), dtype=torch.long)
         for row, prompt in enumerate(prompts):
@@ -152,3 +166,16 @@ class Lane:
                 logits_to_keep=keep,
             )
         return output.logits
+
+
+def _alike(order: list[int], lengths: list[int]) -> list[list[int]]:
+    """Cut prompts, longest first, into groups: a new one begins where a prompt is a quarter shorter than its group's
+    longest and the group has enough tokens to keep a device busy."""
+    groups: list[list[int]] = []
+    for i in order:
+        if not groups or (
+            lengths[i] < 0.75 * lengths[groups[-1][0]] and len(groups[-1]) * lengths[groups[-1][0]] >= GROUP_TOKENS
+        ):
+            groups.append([])
+        groups[-1].append(i)
+    return groups

@@ -112,21 +112,39 @@ def distribution(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
 def draw(probabilities: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
     """Tokens by inverting the distribution function: ``[..., V]`` and numbers ``[..., m]`` -> ids ``[..., m]``.
 
-    One number a token, and one distribution for all m draws from it. A token of probability 0 is never drawn.
+    One number a token, and one distribution for all m draws from it. A token of probability 0 is never drawn. The
+    function is summed in float64, by blocks of the vocabulary and then within the block that the number falls into.
     """
-    cumulated = probabilities.cumsum(-1, dtype=torch.float64)
-    wanted = numbers.to(cumulated.device) * cumulated[..., -1:]
-    tokens = torch.searchsorted(cumulated, wanted.contiguous(), right=True)
-    # rounding can push a number past the last token that has mass
-    last = (cumulated < cumulated[..., -1:]).sum(-1, keepdim=True)
-    return torch.minimum(tokens, last)
+    block, vocabulary = 256, probabilities.shape[-1]
+    blocks = torch.nn.functional.pad(probabilities, (0, -vocabulary % block)).unflatten(-1, (-1, block))
+    cumulated = blocks.sum(-1, dtype=torch.float64).cumsum(-1)
+    wanted = _below(numbers.to(cumulated.device) * cumulated[..., -1:], cumulated[..., -1:])
+    where = torch.searchsorted(cumulated, wanted, right=True)
+    before = torch.where(where > 0, cumulated.gather(-1, (where - 1).clamp_min(0)), 0.0)
+    chosen = blocks.gather(-2, where[..., None].expand(*where.shape, block)).cumsum(-1, dtype=torch.float64)
+    inside = torch.searchsorted(chosen, _below(wanted - before, chosen[..., -1])[..., None], right=True)[..., 0]
+    return where * block + inside
 
 
-def divergence(probabilities: torch.Tensor, base_logits: torch.Tensor, temperature: float) -> torch.Tensor:
+def _below(wanted: torch.Tensor, total: torch.Tensor) -> torch.Tensor:
+    """Rounding can push a number up to the total, past the last token that has mass."""
+    return torch.minimum(wanted, torch.nextafter(total, torch.zeros_like(total))).contiguous()
+
+
+def divergence(probabilities, logits, base_logits, sampling: Sampling) -> torch.Tensor:
     """Exact KL(drawn from ‖ base) in nats, ``[...]``: the base at the same temperature, without cuts.
 
     At temperature 0 the drawn distribution is a point, and the base is taken at temperature 1.
+
+    Args:
+        probabilities: what is drawn from; logits: the guided logits they come from; base_logits: all ``[..., V]``.
     """
-    base = (base_logits / (temperature or 1.0)).log_softmax(-1)
-    terms = torch.where(probabilities > 0, probabilities * (probabilities.clamp_min(1e-45).log() - base), 0.0)
-    return terms.sum(-1)
+    temperature = sampling.temperature or 1.0
+    normaliser = (base_logits / temperature).logsumexp(-1)
+    if sampling.temperature and not sampling.top_k and sampling.top_p == 1:
+        # log p = logits/T − logsumexp: the logarithm of every probability need not be taken
+        shift = torch.linalg.vecdot(probabilities, logits - base_logits) / temperature
+        return shift - (logits / temperature).logsumexp(-1) + normaliser
+    entropy = torch.special.entr(probabilities).sum(-1)
+    crossed = torch.where(probabilities > 0, probabilities * base_logits, 0.0).sum(-1) / temperature
+    return normaliser - crossed - entropy

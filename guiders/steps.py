@@ -96,7 +96,7 @@ class Stepper:
                 ratios[..., t] = _log_ratio(logits[self.wanted], logits[self.wanted + 1], new, first)
             if self.measures_kl:
                 base = logits[0][..., : guided.shape[-1]].to(guided.dtype)
-                step_kl = divergence(probabilities, base, self.sampling.temperature)
+                step_kl = divergence(probabilities, guided, base, self.sampling)
                 kl[..., t] = step_kl[..., None] if first else step_kl
             if changed is not None:
                 other = guided.argmax(-1) != logits[0][..., : guided.shape[-1]].argmax(-1)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+from torch.nn.functional import cross_entropy
 
 from guiders.lane import LOGITS_BUDGET, Lane
 from guiders.lm import LM
@@ -95,8 +96,9 @@ class _PairScorer:
         for at in range(0, n - 1, some):
             until = min(n - 1, at + some)
             logits = lane.consume(tokens[..., at:until])
-            chosen = logits.gather(-1, tokens[..., at + 1 : until + 1, None])[..., 0]
-            parts.append(chosen - logits.logsumexp(-1))
+            # cross-entropy is the fused form of −log_softmax(logits)[token]
+            lost = cross_entropy(logits.flatten(0, -2), tokens[..., at + 1 : until + 1].flatten(), reduction="none")
+            parts.append(-lost.view(*tokens.shape[:3], until - at))
         return torch.cat(parts, -1)
 
     def commit(self, parents, rows, counts, pending, identity):
