@@ -117,3 +117,15 @@ def test_the_context_bounds_the_response():
     guider = Guider(ending("gpt2", 0, set()), token=Implicit(*PAIR))
     (generation,) = generate(guider, [prompt], Sampling(max_new_tokens=30, temperature=0.3))
     assert len(generation.tokens) <= CONTEXT - len(PAIR[1].encode_prompt(prompt)) < 8
+
+
+def test_slots_that_stay_free_do_no_harm():
+    """Eight long responses leave together, seven prompts are left: one slot goes on counting without a prompt."""
+    base = ending("gpt2", 0, set())
+    base.__dict__["eos_ids"] = ()  # nothing ends
+    guider = Guider(base, value=ImplicitValue(*PAIR), search=ChunkBeam(1, 1, 1))
+    sampling = Sampling(max_new_tokens=48, temperature=0.3, seed=1)
+    asked = list("abcdefghijklmno")
+    found = sorted(generate(guider, asked, sampling, batch_tokens=8 * 50), key=lambda g: g.index)
+    assert_same(found, naive_generate(guider, asked, sampling))
+    assert {len(generation.tokens) for generation in found} == {48}
