@@ -13,7 +13,7 @@ from guiders.lm import LM
 from guiders.sampling import Sampling
 from guiders.score import TokenLogProbs, token_log_probs
 from guiders.search import BestOfN, ChunkBeam, Sample
-from guiders.token import Implicit
+from guiders.token import Implicit, QGuidance
 from guiders.value import Explicit, ImplicitValue, Reward
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "GuiderError",
     "Implicit",
     "ImplicitValue",
+    "QGuidance",
     "Reward",
     "Sample",
     "Sampling",

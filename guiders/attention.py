@@ -136,4 +136,4 @@ def _shared_attention(cache, query, scaling, window, softcap):
         length = values.shape[-2]
         output = output + apart(together(weights[..., start : start + length], copies) @ values, copies)
         start += length
-    return output.reshape(rows, heads, n, width).transpose(1, 2)
+    return output.reshape(rows, heads, n, -1).transpose(1, 2)

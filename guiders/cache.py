@@ -89,9 +89,9 @@ class SegmentCache(Cache):
         elif now.kind == "history":
             layer.history = self._room(layer.history, self.shape[:2], pair, now.history)
             # survivors of one slot can differ in length: each writes at its own end
-            at = (now.starts - 1).view(-1, 1, 1, 1).expand(-1, key_states.shape[1], 1, key_states.shape[3])
+            at = (now.starts - 1).view(-1, 1, 1, 1)
             for segment, new in zip(layer.history, pair, strict=True):
-                segment.view(-1, *segment.shape[2:]).scatter_(2, at.to(new.device), new)
+                segment.view(-1, *segment.shape[2:]).scatter_(2, at.to(new.device).expand_as(new), new)
         else:
             layer.chunk = self._room(layer.chunk, self.shape, pair, max(self.columns, now.offset + n))
             for segment, new in zip(layer.chunk, pair, strict=True):

@@ -74,9 +74,9 @@ def generate(
                 ) from error
             waiting.extendleft(reversed([r for r in decoder.requests if r]))
             slots //= 2
-            del decoder
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+        del decoder  # after the exception, which holds its tensors
+        if waiting and torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
 
 def _room(lm: LM, ids: list[int], index: int, spare: int) -> int:

@@ -8,7 +8,7 @@ import torch
 from guiders.errors import GuiderError
 from guiders.lm import LM
 from guiders.search import BestOfN, ChunkBeam, Sample
-from guiders.token import Implicit
+from guiders.token import Implicit, QGuidance
 from guiders.value import Value
 from guiders.vocab import check_same_vocabulary, first_difference
 
@@ -29,7 +29,7 @@ class Guider:
     """
 
     base: LM
-    token: Implicit | Sequence[Implicit] | None = None
+    token: Implicit | QGuidance | Sequence[Implicit | QGuidance] | None = None
     value: Value | None = None
     search: Sample | BestOfN | ChunkBeam = field(default_factory=Sample)
 
@@ -43,7 +43,7 @@ class Guider:
                 check_same_vocabulary(self.base.tokenizer, model.tokenizer, self.base.name, model.name)
 
     @property
-    def guides(self) -> tuple[Implicit, ...]:
+    def guides(self) -> tuple[Implicit | QGuidance, ...]:
         """The token guides, none, one or several."""
         if self.token is None:
             return ()

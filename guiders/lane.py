@@ -43,7 +43,7 @@ class Lane:
         """
         order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
         logits: torch.Tensor | None = None
-        for group in _alike(order, [len(p) for p in prompts]):
+        for group in _alike(order, [len(p) for p in prompts], self.lm.config.vocab_size):
             which = torch.tensor(group, device=slots.device)
             some = self._prefill(slots[which], [prompts[i] for i in group])
             logits = some.new_empty(len(prompts), some.shape[-1]) if logits is None else logits
@@ -168,14 +168,19 @@ class Lane:
         return output.logits
 
 
-def _alike(order: list[int], lengths: list[int]) -> list[list[int]]:
-    """Cut prompts, longest first, into groups: a new one begins where a prompt is a quarter shorter than its group's
-    longest and the group has enough tokens to keep a device busy."""
+def _alike(order: list[int], lengths: list[int], vocabulary: int) -> list[list[int]]:
+    """Cut prompts, longest first, into groups that are read together.
+
+    A new group begins where a prompt is a quarter shorter than its group's longest and the group has enough tokens to
+    keep a device busy, or where the logits (of every distinct length, for every prompt) would outgrow their budget.
+    """
     groups: list[list[int]] = []
     for i in order:
-        if not groups or (
-            lengths[i] < 0.75 * lengths[groups[-1][0]] and len(groups[-1]) * lengths[groups[-1][0]] >= GROUP_TOKENS
-        ):
+        group = groups[-1] if groups else []
+        longest = lengths[group[0]] if group else 0
+        shorter = lengths[i] < 0.75 * longest and len(group) * longest >= GROUP_TOKENS
+        distinct = len({lengths[j] for j in (*group, i)})
+        if not group or shorter or (len(group) + 1) * distinct * vocabulary > LOGITS_BUDGET:
             groups.append([])
         groups[-1].append(i)
     return groups

@@ -25,8 +25,7 @@ class Implicit:
     weight: float = 1.0
 
     def __post_init__(self):
-        if not math.isfinite(self.weight):
-            raise GuiderError(f"guidance weight {self.weight} is out of range; it must be a finite number")
+        check_weight(self.weight)
 
     @property
     def models(self) -> tuple[LM, LM]:
@@ -40,3 +39,9 @@ class Implicit:
         normalised anyway.
         """
         return self.weight * (tuned - untuned)
+
+
+def check_weight(weight: float) -> None:
+    """Raises GuiderError where a weight is not a finite number."""
+    if not math.isfinite(weight):
+        raise GuiderError(f"guidance weight {weight} is out of range; it must be a finite number")
