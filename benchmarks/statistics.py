@@ -1,0 +1,251 @@
+"""Measure the statistics by simulation: coverage of the intervals, error rates of the gate, speed of the fits.
+
+    OMP_NUM_THREADS=1 python benchmarks/statistics.py [--sets 2000] [--only coverage gate speed] [--processes 2]
+
+Coverage: how often a 95% interval holds the truth. Rewards are skewed (exponential prompt effects, two seeds);
+preferences come from a Bradley-Terry judge with a length bias on prompts of unequal difficulty; the truth is the same
+statistic on 500,000 prompts. "AlpacaEval" draws prompts with replacement from the recorded rows of two real models,
+the truth being the figure on all of them. The gate watches 8 settings × 3 metrics that share their prompts.
+"""
+
+import argparse
+import sys
+import time
+import warnings
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import sklearn
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from reports import bootstrap, gate, glm, length_control
+
+DATA = Path(__file__).resolve().parents[1] / "tests" / "data"
+
+
+def rewards(rng: np.random.Generator, n: int) -> np.ndarray:
+    """[n, 2] with mean 1: a skewed prompt effect and noise per seed."""
+    return rng.exponential(1.0, n)[:, None] + rng.normal(0, 0.7, (n, 2))
+
+
+def judged(rng: np.random.Generator, n: int, seeds: int = 2) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Two settings' judgements on the same prompts: one better, the other longer."""
+    hard = np.repeat(rng.normal(0, 1, n), seeds)
+    base = np.repeat(rng.lognormal(6, 0.4, n), seeds).round()
+    settings = []
+    for quality, longer in ((0.5, 0.1), (0.2, 0.4)):
+        length = (base * rng.lognormal(longer, 0.3, n * seeds)).round()
+        logit = quality - 0.6 * hard + 0.8 * np.log(length / base) + rng.logistic(0, 0.8, n * seeds)
+        preference = 1 + 1 / (1 + np.exp(-logit))
+        columns = {"preference": preference, "len_1": base, "len_2": length, "prompt": np.repeat(np.arange(n), seeds)}
+        settings.append(pd.DataFrame(columns))
+    return settings[0], settings[1]
+
+
+def recorded() -> tuple[pd.DataFrame, pd.DataFrame]:
+    rows = pd.read_parquet(DATA / "alpaca_eval_annotations.parquet")
+    return tuple(rows[rows["model"] == model].sort_values("index") for model in ("claude-2", "vicuna-7b-v1.5"))
+
+
+def draw(rows: pd.DataFrame, places: np.ndarray):
+    """The rows at `places`, some several times: what `length_controlled_win_rate` itself refuses."""
+    data = length_control._prepare(rows, "alpaca_eval", "row")
+    picked = (data.preference[places], data.delta[places], data.difficulty[places], np.arange(len(places)), data.gamed)
+    return length_control._Data(*picked)
+
+
+def lc_draws(data, resamples):
+    result, refit = length_control._fit(data)
+    draws = resamples.statistic(refit.win_rates)
+    shift = result.lc_win_rate - draws.point
+    return bootstrap.Draws(result.lc_win_rate, draws.boot + shift, draws.jack + shift, draws.n)
+
+
+def once(job: tuple[str, int, int]) -> bootstrap.Interval:
+    kind, n, seed = job
+    rng, resamples = np.random.default_rng([7, n, seed]), bootstrap.Resamples(n, seed=seed)
+    if kind == "mean reward":
+        return bootstrap.estimate(rewards(rng, n), resamples)
+    if kind == "mean reward, normal":
+        return bootstrap.estimate(rng.normal(1, 1, n), resamples)
+    if kind == "AlpacaEval LC difference":
+        places = rng.integers(0, 805, n)
+        first, second = (lc_draws(draw(rows, places), resamples) for rows in recorded())
+        return (first - second).difference()
+    first, second = judged(rng, n)
+    if kind == "win rate":
+        return bootstrap.estimate(first["preference"].to_numpy().reshape(n, -1) - 1, resamples)
+    pair = [length_control.length_controlled_draws(rows, resamples, calibration=None)[1] for rows in (first, second)]
+    return (pair[0] - pair[1]).difference()
+
+
+def truth(kind: str) -> float:
+    if kind.startswith("mean reward"):
+        return 1.0
+    if kind == "AlpacaEval LC difference":
+        first, second = (length_control._fit(draw(rows, np.arange(805)))[1] for rows in recorded())
+        return float(first.win_rates(np.ones((1, 805)))[0] - second.win_rates(np.ones((1, 805)))[0])
+    first, second = judged(np.random.default_rng(99), 500_000, seeds=1)
+    if kind == "win rate":
+        return float(first["preference"].mean() - 1)
+    return limit(first) - limit(second)
+
+
+def limit(rows: pd.DataFrame) -> float:
+    """The length-controlled rate of very many rows, where no penalty matters any more."""
+    data = length_control._prepare(rows, None, "row")
+    refit = glm.Refit(data.preference, data.delta, data.difficulty, None, C=1e4, start=np.zeros(3))
+    return float(refit.win_rates(np.ones((1, len(rows))))[0])
+
+
+def coverage(kind: str, n: int, sets: int, processes: int) -> None:
+    true, start = truth(kind), time.perf_counter()
+    jobs = [(kind, n, seed) for seed in range(sets)]
+    with get_context("spawn").Pool(processes) as pool:
+        found = pool.map(once, jobs, chunksize=10)
+    low, high = np.array([i.low for i in found]), np.array([i.high for i in found])
+    inside, width = np.mean((low <= true) & (true <= high)), np.mean(high - low)
+    bias = np.mean([i.mean for i in found]) - true
+    tails = f"misses {100 * np.mean(true < low):.1f}% below, {100 * np.mean(true > high):.1f}% above"
+    seconds = time.perf_counter() - start
+    print(f"coverage  {kind:26} n={n:4}  {100 * inside:5.1f}% of {sets}  ({tails}; mean width {width:.3f}, ", end="")
+    print(f"bias {bias:+.4f}; {seconds:.0f} s)", flush=True)
+
+
+def gate_figures(rng: np.random.Generator, n: int, effects: np.ndarray) -> dict:
+    """One side of a gate: 8 settings × 3 metrics (a skewed reward, a win rate, a rare event) on shared prompts."""
+    settings = {}
+    for s in range(8):
+        reward = effects[:, 0] + rng.exponential(1, n) + rng.normal(0, 0.5, n)
+        win = 1 / (1 + np.exp(-effects[:, 1] - rng.logistic(0, 1, n)))
+        settings[f"s{s}"] = {"reward": reward, "win": win, "broken": (rng.random(n) < 0.05).astype(float)}
+    return {"task": "t", "judge": "j", "prompts": [str(i) for i in range(n)], "settings": settings}
+
+
+def gate_once(job: tuple[int, int, float]) -> tuple[str, str, str]:
+    """Verdicts on nothing changed, on a loss at the tolerance in every row, on twice one row's detectable loss."""
+    n, seed, tolerance = job
+    rng = np.random.default_rng([11, n, seed])
+    directions = {"reward": "higher", "win": "higher", "broken": "lower"}
+    metrics = [gate.Metric(name, tolerance, direction) for name, direction in directions.items()]
+    effects = rng.normal(0, 1, (n, 2))
+    baseline, run, worse = (gate_figures(rng, n, effects) for _ in range(3))
+    unchanged = gate.compare(run, baseline, metrics)
+    for figures in run["settings"].values():
+        for name, direction in directions.items():
+            figures[name] = figures[name] - tolerance * (1 if direction == "higher" else -1)
+    at_limit = gate.compare(run, baseline, metrics)
+    stated = row_of(unchanged).detectable
+    worse["settings"]["s3"]["reward"] = worse["settings"]["s3"]["reward"] - 2 * stated
+    return unchanged.verdict, at_limit.verdict, row_of(gate.compare(worse, baseline, metrics)).verdict
+
+
+def row_of(result: gate.GateResult) -> gate.GateRow:
+    return next(row for row in result.rows if (row.setting, row.metric) == ("s3", "reward"))
+
+
+def gate_errors(n: int, tolerance: float, sets: int, processes: int) -> None:
+    with get_context("spawn").Pool(processes) as pool:
+        results = pool.map(gate_once, [(n, seed, tolerance) for seed in range(sets)], chunksize=10)
+    unchanged, limit, found = (100 * np.mean([r[i] == "regression" for r in results]) for i in range(3))
+    passed = 100 * np.mean([r[0] == "pass" for r in results])
+    print(f"gate      n={n:4} tolerance {tolerance:.2f}: unchanged run called a regression {unchanged:.1f}%", end=" ")
+    print(f"(pass {passed:.1f}%), loss at the tolerance in all rows {limit:.1f}%,", end=" ")
+    print(f"twice the detectable loss found {found:.1f}% of {sets}", flush=True)
+
+
+def speed() -> None:
+    rows, resamples = recorded()[0], bootstrap.Resamples(805)
+    counts, data = resamples.weights, length_control._prepare(rows, "alpaca_eval", "row")
+    refit = length_control._fit(data)[1]
+
+    def tell(what: str, function) -> None:
+        print(f"speed     {what:48} {best(function):9.2f} ms", flush=True)
+
+    tell(
+        "point estimate (cross-validated liblinear)",
+        lambda: length_control.length_controlled_win_rate(rows, join="row"),
+    )
+    tell("alpaca_eval's own fit of the same rows", alpaca_eval_fit(data))
+    tell("one fast refit", lambda: refit.win_rates(np.ones((1, 805))))
+    tell("1,000 fast refits", lambda: refit.win_rates(counts))
+    start = time.perf_counter()
+    whole_report()
+    print(f"speed     40 settings × 805 prompts × 1,000 resamples {time.perf_counter() - start:11.1f} s", flush=True)
+
+
+def alpaca_eval_fit(data):
+    """AlpacaEval's fit on its own frame of features, as a function to time."""
+    from alpaca_eval.metrics.glm_winrate import fit_LogisticRegressionCV
+
+    ones, gamed = np.ones(805), data.gamed
+    ours = np.stack([np.tanh(data.delta / data.delta.std(ddof=1)), data.difficulty, ones, data.preference], 1)
+    theirs = np.stack([np.tanh(gamed.delta), gamed.difficulty, 0 * gamed.delta, gamed.preference], 1)
+    frame = pd.DataFrame(np.concatenate([theirs, ours]), columns=["length", "difficulty", "quality", "preference"])
+    weight = pd.Series(np.concatenate([np.full(1610, 0.1), ones]))
+
+    def fit():
+        with warnings.catch_warnings(), sklearn.config_context():
+            warnings.simplefilter("ignore")
+            fit_LogisticRegressionCV(frame, "preference", sample_weight=weight)
+
+    return fit
+
+
+def best(function, times: int = 5) -> float:
+    taken = []
+    for _ in range(times):
+        start = time.perf_counter()
+        function()
+        taken.append(1000 * (time.perf_counter() - start))
+    return min(taken)
+
+
+def whole_report() -> None:
+    """Means, win rates, ratios, refitted length-controlled rates and differences to the best, for 40 settings."""
+    rows = pd.read_parquet(DATA / "alpaca_eval_annotations.parquet")
+    models = [m for _, m in rows.groupby("model", observed=True) if len(m) == 805]
+    resamples, rng = bootstrap.Resamples(805), np.random.default_rng(0)
+    draws = []
+    for i in range(40):
+        model, values = models[i % len(models)], rewards(rng, 805)
+        bootstrap.estimate(values, resamples), bootstrap.difference(values, values + 1, resamples)
+        bootstrap.estimate(model["preference"] - 1, resamples)
+        bootstrap.ratio(model["len_2"] + 1, model["len_1"], resamples)
+        draws.append(length_control.length_controlled_draws(model, resamples, join="row")[1])
+    top = max(draws, key=lambda d: d.point)
+    [d.interval() for d in draws], [(top - d).difference() for d in draws]
+
+
+KINDS = ["mean reward, normal", "mean reward", "win rate", "LC difference", "AlpacaEval LC difference"]
+PARTS = ["coverage", "gate", "speed"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sets", type=int, default=2000, help="simulated data sets per figure")
+    parser.add_argument(
+        "--only", nargs="+", default=["coverage", "gate", "speed"], choices=["coverage", "gate", "speed"]
+    )
+    parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS, help="which coverages")
+    parser.add_argument("--n", nargs="+", type=int, default=[128, 805], help="prompts")
+    parser.add_argument("--processes", type=int, default=2)
+    args = parser.parse_args()
+    if "speed" in args.only:
+        speed()
+    if "gate" in args.only:
+        for n in args.n:
+            for tolerance in (0.0, 0.1):
+                gate_errors(n, tolerance, args.sets, args.processes)
+    if "coverage" in args.only:
+        for kind in args.kinds:
+            # AlpacaEval's gamed baselines weigh against all 805 instructions: a smaller n is another estimand.
+            for n in args.n if kind != "AlpacaEval LC difference" else [805]:
+                coverage(kind, n, args.sets, args.processes)
+
+
+if __name__ == "__main__":
+    main()
