@@ -5,14 +5,15 @@ from collections.abc import Sequence
 from functools import cached_property
 
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from guiders.errors import GuiderError
 
 
 class Classifier:
     """Any ``AutoModelForSequenceClassification`` with one label (its logit is the reward) or two (the logit of label 1
-    minus that of label 0: the log-odds of the positive class).
+    minus that of label 0: the log-odds of the positive class); or a value model with a scalar head, whose value of the
+    whole text is the reward.
 
     Args:
         model: the classifier, or a function that gives it.
@@ -50,6 +51,7 @@ class Classifier:
         """
         options = {"revision": revision, "trust_remote_code": trust_remote_code}
         try:
+            config = AutoConfig.from_pretrained(path, **options)
             tokenizer = AutoTokenizer.from_pretrained(path, **options)
         except (OSError, ValueError, KeyError) as error:
             raise GuiderError(
@@ -57,6 +59,10 @@ class Classifier:
             ) from error
 
         def weights():
+            if not str((config.architectures or [""])[0]).endswith("ForSequenceClassification"):
+                from guiders.value.model import ValueModel
+
+                return ValueModel.load(path, dtype=dtype, device=device, **options)
             try:
                 model = AutoModelForSequenceClassification.from_pretrained(
                     path, dtype=getattr(torch, dtype), use_safetensors=True, **options
@@ -73,7 +79,9 @@ class Classifier:
     def model(self) -> torch.nn.Module:
         """The weights, loaded on first use, in evaluation mode."""
         model = self._model if isinstance(self._model, torch.nn.Module) else self._model()
-        if model.config.num_labels > 2:
+        if getattr(model, "kind", "scalar") != "scalar":
+            raise GuiderError(f"{self.name} values every next token; a reward model has one output: use it as a value")
+        if not hasattr(model, "score_head") and model.config.num_labels > 2:
             raise GuiderError(f"{self.name} has {model.config.num_labels} labels; a reward model has one, or two")
         model.config.get_text_config().pad_token_id = self.tokenizer.pad_token_id
         return model.eval()
@@ -96,6 +104,9 @@ class Classifier:
                 {"input_ids": [texts[place] for place in places]}, padding_side="right", return_tensors="pt"
             ).to(self.model.device)
             logits = self.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits.double()
+            if logits.dim() == 3:  # a value at every position: the last one's is the text's
+                last = batch["attention_mask"].sum(-1) - 1
+                logits = logits[torch.arange(len(places), device=logits.device), last]
             rewards[places] = (logits[:, -1] - (logits[:, 0] if logits.shape[1] == 2 else 0.0)).cpu()
         return rewards
 

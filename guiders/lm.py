@@ -32,6 +32,7 @@ class LM:
         self.tokenizer = tokenizer
         self.template = template
         self.name = name
+        self.limit: int | None = None  # of prompt and response, where it is less than the model's own
         self.checked = False  # its cache against its own forward pass, see guiders.self_check
 
     @classmethod
@@ -47,11 +48,13 @@ class LM:
         template: str | None = None,
         trust_remote_code: bool = False,
         quantization_config=None,
+        max_length: int | None = None,
     ) -> "LM":
         """Load from a folder or a hub name; safetensors only. An adapter is loaded on the base that it names.
 
         Args:
             head: "lm" for a causal LM, "value" for a value model.
+            max_length: of prompt and response together, in tokens; None: as many as the model has.
             device_map: passed to transformers ("auto" spreads a model over several GPUs); else all of it goes to
                 `device`.
 
@@ -68,7 +71,12 @@ class LM:
         if not Path(path).is_dir() and (path.startswith((".", "/", "~")) or path.count("/") > 1):
             raise GuiderError(f"model {path}: no such folder; give a folder with config.json or a hub name")
         if head == "lm" and (on := adapter_base(path, revision)) is not None:
-            more = {"device": device, "device_map": device_map, "quantization_config": quantization_config}
+            more = {
+                "device": device,
+                "device_map": device_map,
+                "quantization_config": quantization_config,
+                "max_length": max_length,
+            }
             return cls.load(on, dtype=torch_dtype, trust_remote_code=trust_remote_code, **more).adapted(path, template)
         try:
             AutoConfig.from_pretrained(path, **options)
@@ -103,11 +111,15 @@ class LM:
                 ) from error
             return (model if device_map or quantization_config else model.to(device)).eval()
 
-        return cls(weights, tokenizer, template=template, name=path)
+        loaded = cls(weights, tokenizer, template=template, name=path)
+        loaded.limit = max_length
+        return loaded
 
     def with_template(self, template: str | None) -> "LM":
         """The same weights under another prompt template."""
-        return LM(lambda: self.model, self.tokenizer, template, self.name)
+        other = LM(lambda: self.model, self.tokenizer, template, self.name)
+        other.limit = self.limit
+        return other
 
     def adapted(self, path: str, template: str | None = None) -> "LM":
         """The model that an adapter makes of this one, on the same weights; this one stays what it was.
@@ -120,7 +132,9 @@ class LM:
         Raises:
             GuiderError: when the weights are read: the adapter does not fit this model.
         """
-        return LM(lambda: Adapted(self.model, path), self.tokenizer, template, str(path))
+        other = LM(lambda: Adapted(self.model, path), self.tokenizer, template, str(path))
+        other.limit = self.limit
+        return other
 
     @cached_property
     def model(self) -> torch.nn.Module:
@@ -141,8 +155,8 @@ class LM:
         """Tokens that prompt and response may have together."""
         for name in ("n_positions", "max_position_embeddings", "n_ctx"):
             if getattr(self.config, name, None):
-                return int(getattr(self.config, name))
-        return 1 << 20
+                return min(int(getattr(self.config, name)), self.limit or 1 << 20)
+        return self.limit or 1 << 20
 
     @cached_property
     def eos_ids(self) -> tuple[int, ...]:

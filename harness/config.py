@@ -46,6 +46,27 @@ class ModelSpec(Part):
     dtype: Literal["float32", "float16", "bfloat16"] = Field("float32", description="type of the weights")
     template: str | None = Field(None, description="prompt template with {prompt}; null: the prompt as it is")
     trust_remote_code: bool = Field(False, description="run code that comes with the model")
+    max_length: Count | None = Field(None, description="tokens of prompt and response; null: as many as the model has")
+
+
+class Gold(Part):
+    """A model whose reward of prompt and response is the score ``gold_reward``."""
+
+    path: str | None = Field(
+        None, description="a sequence classifier, or a model with a score_head; null: the task's own"
+    )
+    revision: str | None = Field(None, description="branch, tag or commit on the hub")
+    template: str | None = Field(None, description="with {prompt} and {response}; null: chat template or pair of texts")
+
+
+class Published(Part):
+    """A figure of a publication, shown beside ours."""
+
+    metric: str = Field(description="a column of the report, as lc_win_rate")
+    model: str = Field(description="the base model that it was measured with")
+    base: float = Field(description="without guidance")
+    guided: float = Field(description="with it")
+    source: str = Field(description="where it stands")
 
 
 class Task(Part):
@@ -58,6 +79,7 @@ class Task(Part):
     num_fewshot: Annotated[int, Field(ge=0)] | None = Field(None, description="few-shot examples; null: the task's own")
     apply_chat_template: bool = Field(False, description="prompts go through the base model's chat template")
     system_instruction: str | None = Field(None, description="system message, with the chat template")
+    gold: Gold = Field(Gold(), description="a model that scores the responses")
 
 
 class Grid(Part):
@@ -128,6 +150,8 @@ class Sweep(Part):
     block: Count = Field(64, description="prompts that are decoded and recorded together")
     batch_tokens: Count | None = Field(None, description="most tokens in a batch's caches; null: chosen by the decoder")
     trace: bool = Field(False, description="record the search's steps for the report")
+    models: Literal["named", "tiny"] = Field("named", description="tiny: random models in place of published ones")
+    published: list[Published] = Field([], description="figures to show beside ours")
 
 
 def validated(schema: type[BaseModel], values: dict) -> Any:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from harness import tiny
 from harness.compose import compose
 from harness.config import SamplingSpec, Sweep, validated
 from harness.errors import UserError
@@ -49,7 +50,8 @@ def one_guider(overrides: list[str]) -> Guided:
     if not any(override.startswith("guider=") for override in overrides):
         raise UserError("guider: not given; add guider=NAME, for example guider=ivg")
     composed = compose("sweep", overrides)
-    sweep = validated(Sweep, composed.config)
+    config = tiny.replaced(composed.config) if composed.config["models"] == "tiny" else composed.config
+    sweep = validated(Sweep, config)
     if len(sweep.guider) != 1:
         raise UserError(f"guider={sweep.guider}: one guider is evaluated at a time; name one")
     found = settings_of(sweep, composed.guider_overrides)

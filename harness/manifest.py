@@ -43,6 +43,11 @@ class Manifest:
         self.values["device"] = device_name(device)
         self.values["models"] = models
 
+    def record_published(self, figures: list[dict]) -> None:
+        """Figures of publications, which the report shows beside ours."""
+        if figures:
+            self.values["published"] = figures
+
     def add_seconds(self, stage: str, seconds: float) -> None:
         """Add to a stage's wall time."""
         times = self.values.setdefault("wall_seconds", {})

@@ -203,7 +203,7 @@ class Pool:
     def _key(self, spec: dict, place: str) -> tuple:
         return (
             self.resolver.folder(spec, place),
-            *(spec.get(name) for name in ("head", "revision", "dtype", "template")),
+            *(spec.get(name) for name in ("head", "revision", "dtype", "template", "max_length")),
         )
 
     def _load(self, spec: dict, place: str) -> "LM | Classifier":
@@ -221,10 +221,13 @@ class Pool:
         path, template = key[0], spec.get("template")
         options = {name: value for name, value in spec.items() if name not in ("path", "head")}
         if spec.get("head") == "classifier":
+            options.pop("max_length", None)  # a classifier has its own
             return Classifier.load(path, device=self.device, **options)
-        same = next((model for other, model in self._models.items() if other[:-1] == key[:-1]), None)
+        same = next((model for other, model in self._models.items() if other[:-2] == key[:-2]), None)
         if same is not None:
-            return same.with_template(template)
+            other = same.with_template(template)
+            other.limit = spec.get("max_length")
+            return other
         on = adapter_base(path, spec.get("revision")) if spec.get("head") != "value" else None
         if on is not None:
             return self._load({**spec, "path": on, "revision": None, "template": None}, place).adapted(path, template)

@@ -4,6 +4,7 @@ import hashlib
 
 from harness.adapters.lm_eval import GuidedLM, decode
 from harness.adapters.lm_eval_tasks import LoadedTask
+from harness.gold import GoldReward
 from harness.manifest import Manifest
 from harness.models import Pool
 from harness.plan import Job, Plan
@@ -19,6 +20,7 @@ class Runner:
         self.pool = Pool(plan.resolver, plan.sweep.device)
         self._tasks: dict[str, LoadedTask] = {}
         self._guiders: dict[int, object] = {}
+        self._gold: GoldReward | None = None
 
     def prepare(self) -> None:
         """Build every guider, which reads and compares tokenizers, and load the task of every split; no weights.
@@ -28,6 +30,9 @@ class Runner:
         """
         for setting in self.plan.settings:
             self._guiders[id(setting)] = self.pool.guider(setting.config)
+        gold = self.plan.sweep.task.gold
+        if gold.path is not None and self._gold is None:
+            self._gold = GoldReward(gold, self.plan.resolver, self.plan.sweep.device)
         for file in self.plan.files.values():
             if file.name not in self._tasks:
                 self._tasks[file.name] = LoadedTask(file, self.plan.sweep.task.data)
@@ -44,6 +49,9 @@ class Runner:
         model = GuidedLM.of(lambda: guider, trial.sampling, trial.seed, trial.row(False), recorder.respond)
         with self.progress.trial(job.label, place):
             scored = task.evaluate(model, sweep.task, indices(len(task), trial.split, job))
+            if self._gold is not None:
+                rows = run.rows(run.records(trial.id)).values()
+                scored = self._gold.added(scored, {row["prompt"]: row["response"] for row in rows})
             record_scores(run, trial, scored)
         texts = list(dict.fromkeys(text for text, _ in scored))
         self.manifest.record_dataset(

@@ -5,6 +5,7 @@ import shlex
 import time
 from collections.abc import Sequence
 
+from harness import tiny
 from harness.compose import compose
 from harness.config import Sweep, validated
 from harness.estimate import dry_run
@@ -28,7 +29,8 @@ def main(arguments: list[str]) -> int:
     dry = "--dry-run" in arguments
     overrides = [argument for argument in arguments if argument != "--dry-run"]
     composed = compose("sweep", overrides)
-    sweep = validated(Sweep, composed.config)
+    config = tiny.replaced(composed.config) if composed.config["models"] == "tiny" else composed.config
+    sweep = validated(Sweep, config)
     settings = settings_of(sweep, composed.guider_overrides)
     judging = Judging(sweep.judge, sweep.select.metric or "gold_reward") if sweep.judge else None
     run = RunFolder(sweep.run_dir)
@@ -50,6 +52,7 @@ def _run(sweep: Sweep, settings, judging: Judging | None, run: RunFolder, argume
     began = time.perf_counter()
     manifest = Manifest(run.path / "manifest.json")
     write_text(run.path / "config.yaml", _config_text(sweep, overrides))
+    manifest.record_published([figure.model_dump() for figure in sweep.published])
     plan = Plan(sweep, settings, Resolver(), run, manifest)
     if plan.resolver.seconds:
         manifest.add_seconds("models", plan.resolver.seconds)

@@ -5,6 +5,7 @@ import torch
 from guiders.training.checkpoint import Checkpoints
 from guiders.training.run import check_rows, run, scratch, settings
 from guiders.training.schedule import Lora, Progress, Schedule
+from guiders.training.sft import encode
 
 
 def train(
@@ -27,7 +28,7 @@ def train(
 
     Args:
         model: the untuned model; trained in place unless ``lora`` wraps it (copy it first to keep it).
-        rows: ``{"prompt", "chosen", "rejected"}``; TRL ends the responses with the end-of-text token.
+        rows: ``{"prompt", "chosen", "rejected"}``; the end-of-text token is added to the responses.
         beta: the strength of the KL penalty to the reference.
         checkpoints: as in ``sft.train``.
 
@@ -40,8 +41,15 @@ def train(
     from datasets import Dataset
     from trl import DPOConfig, DPOTrainer
 
-    columns = ("prompt", "chosen", "rejected")
-    check_rows(rows, columns)
+    class Encoded(DPOTrainer):
+        """Takes rows that are token ids already. TRL encodes prompt and response as one text, in which tokens may merge
+        across the boundary; the decoder goes on from the prompt's own tokens."""
+
+        def _prepare_dataset(self, dataset, *_):
+            return dataset
+
+    check_rows(rows, ("prompt", "chosen", "rejected"))
+    data = [_encode(tokenizer, row, max_length) for row in rows]
     with scratch(checkpoints) as folder:
         arguments = DPOConfig(
             output_dir=folder,
@@ -52,13 +60,21 @@ def train(
             precompute_ref_batch_size=schedule.batch_size,
             **settings(schedule, model.device, checkpoints),
         )
-        trainer = DPOTrainer(
+        trainer = Encoded(
             model=model,
             args=arguments,
             processing_class=tokenizer,
-            train_dataset=Dataset.from_list([{column: row[column] for column in columns} for row in rows]),
+            train_dataset=Dataset.from_list(data),
             peft_config=lora.config() if lora else None,
         )
-        longer = [max(len(row["chosen_ids"]), len(row["rejected_ids"])) for row in trainer.train_dataset]
+        longer = [max(len(row["chosen_ids"]), len(row["rejected_ids"])) for row in data]
         run(trainer, stage, progress, longer, schedule, checkpoints)
     return trainer.model.eval()
+
+
+def _encode(tokenizer, row: dict, max_length: int) -> dict[str, list[int]]:
+    found = {"prompt_ids": tokenizer(row["prompt"])["input_ids"] if row["prompt"] else []}
+    for side in ("chosen", "rejected"):
+        ids = encode(tokenizer, row["prompt"], row[side], max_length)["input_ids"]
+        found[f"{side}_ids"] = ids[len(found["prompt_ids"]) :]
+    return found

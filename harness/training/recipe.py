@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from harness.errors import UserError
-from harness.training import config, data
+from harness.training import config, data, scratch
 from harness.training.data import Rows
 from harness.training.rounds import cycle, sampled, scorer
 from harness.training.stages import Trainer
@@ -45,7 +45,11 @@ class Recipe:
     def run(self) -> dict[str, dict]:
         """Train what is not finished; stage -> held-out figures."""
         stages, trainer = self.spec.stages, self.trainer
-        base = trainer.folder(self.spec.base, "base")
+        if scratch.is_new(self.spec.base.path):
+            length, folder = self.spec.data.max_length, trainer.session.folder / "new"
+            base = scratch.make(self.spec.base.path, self.rows, length, self.spec.seed, folder)
+        else:
+            base = trainer.folder(self.spec.base, "base")
         if len(stages) == 1:
             ((name, stage),) = stages.items()
             if name == "fudge":
