@@ -15,11 +15,10 @@ from harness.config import Part, validated
 from harness.errors import UserError
 from harness.judges.answers import redact
 from harness.judges.config import build_judge, judge_spec
-from harness.judges.judgement import Pair
+from harness.judges.judgement import TOO_MANY_MISSING, Pair, too_many_missing
 from harness.judges.outputs import paired, read_outputs
 from harness.run_folder import RunFolder, write_text
 
-TOO_MANY_MISSING = 3
 NAMED = 20  # missing judgements that are named on the terminal; the summary names all
 
 
@@ -139,11 +138,7 @@ def _tell(row: dict, pairs: int, max_missing: float, folder: Path) -> int:
         print(f"missing: instruction {missing['index']} ({missing['key']}): {missing['reason']}", file=sys.stderr)
     if len(row["missing"]) > NAMED:
         print(f"missing: {len(row['missing']) - NAMED} more, all named in summary.json", file=sys.stderr)
-    if row["n_missing"] > max_missing * pairs:
-        print(
-            f"error: {row['n_missing']} of {pairs} judgements are missing, more than judge.max_missing={max_missing}; "
-            "run the same command again to ask for those",
-            file=sys.stderr,
-        )
+    if line := too_many_missing(row["n_missing"], pairs, max_missing):
+        print(line, file=sys.stderr)
         return TOO_MANY_MISSING
     return 0

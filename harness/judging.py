@@ -1,7 +1,9 @@
 """The sweep's judgements: every response against the base's own response to the same prompt with the same seed."""
 
-from harness.judges.config import build_judge, judge_spec
-from harness.judges.judgement import Judgement, Pair
+from collections.abc import Iterable
+
+from harness.judges.config import build_judge, is_of, judge_spec
+from harness.judges.judgement import Judgement, Pair, too_many_missing
 from harness.judges.reward import RewardJudge
 from harness.run_folder import RunFolder
 from harness.trials import Trial
@@ -12,6 +14,8 @@ class Judging:
 
     A reward judge without a model of its own compares the scores that the task already gave (``metric``): nothing is
     computed twice.
+
+    A judgement that has no preference is asked for again by the next run, and the last row of a prompt counts.
 
     Args:
         config: the composed ``conf/judge`` entry.
@@ -26,13 +30,18 @@ class Judging:
         self.by_score = self.spec.name == "reward" and self.spec.model is None
 
     def judge(self, run: RunFolder, trial: Trial, baseline: Trial) -> int:
-        """Add the judgements that a trial lacks; how many.
+        """Add the judgements that a trial lacks, or that another judge gave; how many.
 
         Args:
             baseline: the base's trial of the same split and seed.
         """
         lines = run.judgements(trial.id)
-        have = run.rows(lines)
+        stored = run.rows(lines, last=True)
+        have = {
+            key
+            for key, row in stored.items()
+            if row["preference"] is not None and row["baseline"] == baseline.id and self._is_ours(row["judge"])
+        }
         theirs, ours = run.rows(run.records(baseline.id)), run.rows(run.records(trial.id))
         pairs = [
             Pair(row["prompt"], theirs[key]["response"], row["response"])
@@ -45,8 +54,21 @@ class Judging:
             found = self._by_score(run, trial, baseline, pairs)
         else:
             found = build_judge(self.spec, trial.task).judge(pairs, baseline.id, run.path)
-        lines.append(judgement.row() for judgement in found)
-        return len(found)
+        new = [row for row in (judgement.row() for judgement in found) if row != stored.get(row["key"])]
+        lines.append(new)
+        return len(new)
+
+    def _is_ours(self, judge: str) -> bool:
+        return judge == f"reward:{self.metric}" if self.by_score else is_of(judge, self.spec)
+
+    def too_many_missing(self, run: RunFolder, trials: Iterable[Trial]) -> str | None:
+        """What to say where more judgements of some trials are missing than ``judge.max_missing`` allows."""
+        rows = [row for trial in trials for row in run.rows(run.judgements(trial.id), last=True).values()]
+        missing = sum(row["preference"] is None for row in rows)
+        if self.by_score:
+            mend = f"the task gives no finite {self.metric!r}: name another judge, or none with judge=null"
+            return too_many_missing(missing, len(rows), self.spec.max_missing, mend)
+        return too_many_missing(missing, len(rows), self.spec.max_missing)
 
     def _by_score(self, run: RunFolder, trial: Trial, baseline: Trial, pairs: list[Pair]) -> list[Judgement]:
         judge = RewardJudge(f"reward:{self.metric}")

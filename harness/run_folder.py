@@ -63,8 +63,8 @@ class RunFolder:
     def judgements(self, trial: str) -> Lines:
         return Lines(self.path / "judgements" / f"{trial}.jsonl")
 
-    def rows(self, lines: Lines) -> dict[str, dict]:
-        """key -> the first row with that key.
+    def rows(self, lines: Lines, last: bool = False) -> dict[str, dict]:
+        """key -> the first row with that key; ``last``: the last one, for judgements, which can be asked for again.
 
         Raises:
             UserError: a damaged line, with file and line.
@@ -72,7 +72,8 @@ class RunFolder:
         found: dict[str, dict] = {}
         try:
             for row in lines:
-                found.setdefault(row["key"], row)
+                if last or row["key"] not in found:
+                    found[row["key"]] = row
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(
                 str(error) if isinstance(error, ValueError) else f"{lines.path}: a row without 'key'; remove it"

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import sys
 import time
 from collections.abc import Sequence
 
@@ -9,6 +10,7 @@ from harness import tiny
 from harness.compose import compose
 from harness.config import Sweep, validated
 from harness.estimate import dry_run
+from harness.judges.judgement import TOO_MANY_MISSING
 from harness.judging import Judging
 from harness.manifest import Manifest
 from harness.models import Resolver
@@ -70,6 +72,9 @@ def _run(sweep: Sweep, settings, judging: Judging | None, run: RunFolder, argume
         print("nothing to generate: every sample of this configuration is recorded")
     compile_run(run)
     print(f"report: {run.report / 'index.html'}")
+    if judging and (line := judging.too_many_missing(run, [trial for trial, _ in plan.rows()])):
+        print(line, file=sys.stderr)
+        return TOO_MANY_MISSING
     return 0
 
 

@@ -124,10 +124,10 @@ def load_run(path: str | Path) -> Run:
 
 def _trial_rows(path: Path, trial: dict, metrics: dict[str, None]) -> list[dict]:
     name = f"{trial['id']}.jsonl"
-    scores = _first(path / "scores" / name)
-    judgements = _first(path / "judgements" / name)
+    scores = _by_key(path / "scores" / name)
+    judgements = _by_key(path / "judgements" / name, last=True)  # one without a preference is asked for again
     rows = []
-    for key, record in _first(path / "records" / name).items():
+    for key, record in _by_key(path / "records" / name).items():
         row = {name: record.get(name, default) for name, default in RECORD_FIELDS.items()}
         row.update(trial=trial["id"], key=key)
         row.update({name: trial[name] for name in ("setting", "method", "split", "seed")})
@@ -160,13 +160,14 @@ def _missing(trials: pd.DataFrame, records: pd.DataFrame, metrics: list[str]) ->
     return found
 
 
-def _first(path: Path) -> dict[str, dict]:
-    """key -> the first row with that key."""
+def _by_key(path: Path, last: bool = False) -> dict[str, dict]:
+    """key -> the first row with that key, or the last one."""
     rows: dict[str, dict] = {}
     for row in _lines(path):
         if "key" not in row:
             raise ReportError(f"{path}: a row without 'key'; remove the line and run the sweep again")
-        rows.setdefault(row["key"], row)
+        if last or row["key"] not in rows:
+            rows[row["key"]] = row
     return rows
 
 

@@ -1,6 +1,7 @@
 """The judges' configurations, and the judge that each of them describes."""
 
 import math
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
@@ -97,6 +98,14 @@ def judge_spec(config: dict | None) -> OpenAISpec | ReplaySpec | RewardSpec:
         return validated(SPECS[name], config)
     except UserError as error:
         raise UserError(f"judge.{error}") from None
+
+
+def is_of(judge: str, spec: OpenAISpec | ReplaySpec | RewardSpec) -> bool:
+    """Whether a judgement's ``judge`` is the configured one; told from its name, so that nothing is loaded."""
+    if spec.name == "reward":
+        return judge == f"reward:{spec.model}"
+    annotator, _, model = judge.partition(":")
+    return annotator == Path(spec.annotator).name and spec.model in (None, model)
 
 
 def build_judge(spec: OpenAISpec | ReplaySpec | RewardSpec, task: str | None = None):

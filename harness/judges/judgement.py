@@ -3,6 +3,17 @@
 import hashlib
 from dataclasses import asdict, dataclass
 
+TOO_MANY_MISSING = 3
+
+
+def too_many_missing(
+    missing: int, asked: int, bound: float, mend: str = "run the same command again to ask for those"
+) -> str | None:
+    """What to say where more than a share ``bound`` of the judgements is missing; the exit code is then 3."""
+    if missing <= bound * asked:
+        return None
+    return f"error: {missing} of {asked} judgements are missing, more than judge.max_missing={bound:g}; {mend}"
+
 
 def prompt_key(text: str) -> str:
     """What identifies a prompt: the first 16 hex digits of the SHA-256 of its text."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from scripted_server import ScriptedServer, preference_for, refusal
 
 from harness.cli import main
 from harness.store import Lines
@@ -182,3 +184,33 @@ def test_without_a_selection_metric_every_setting_runs_on_every_prompt(tiny, mon
     ran = {(trial["method"], trial["split"], trial["seed"]) for trial in found}
     assert ran == {("base", "all", 3), ("eft", "all", 3)}
     assert len(found) == 3
+
+
+def test_a_missing_judgement_is_asked_for_again_and_too_many_end_with_exit_code_3(
+    tiny, finished, tmp_path, monkeypatch, capsys
+):
+    """A server that refuses the first request then answers: one more question, and the last row counts."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(finished, tmp_path / "runs/tiny")
+    with ScriptedServer(lambda n, _: refusal(400, "filtered") if n == 1 else preference_for(0.5)) as server:
+        command = ["sweep", *tiny, "judge=openai", f"judge.base_url={server.url}", "judge.in_flight=1"]
+        assert main(command) == 3
+        said = capsys.readouterr()
+        last = last_judgements(tmp_path / "runs/tiny")
+        assert {row["judge"].partition(":")[0] for row in last} == {"weighted_alpaca_eval_gpt4_turbo"}
+        assert [row["reason"] for row in last if row["preference"] is None] == ["HTTP 400: filtered"]
+        assert f"1 of {len(last)} judgements are missing, more than judge.max_missing=0.005" in said.err
+        asked = len(server.bodies)
+        assert main(command) == 0
+        assert len(server.bodies) == asked + 1
+        assert main(command) == 0
+        assert len(server.bodies) == asked + 1
+    assert len(last_judgements(tmp_path / "runs/tiny")) == len(last)
+    assert {row["preference"] for row in last_judgements(tmp_path / "runs/tiny")} == {1.5}
+    summary = json.loads((tmp_path / "runs/tiny/report/summary.json").read_text())
+    assert all(row["win_rate"]["mean"] == pytest.approx(50) for row in summary if row["method"] != "base")
+
+
+def last_judgements(run: Path) -> list[dict]:
+    """The last row of every key of every trial."""
+    return [row for path in (run / "judgements").glob("*.jsonl") for row in {r["key"]: r for r in Lines(path)}.values()]
