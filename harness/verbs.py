@@ -29,6 +29,7 @@ VERBS: dict[str, Verb] = {
     "judge": Verb("harness.judge:main", "compare a file of outputs with a reference: the leaderboard's row"),
     "submit": Verb("harness.submit:main", "write the files of a leaderboard submission, checked and read back"),
     "train": Verb("harness.train:main", "train an untuned/tuned pair, a value or a reward model"),
+    "doctor": Verb("harness.doctor:main", "what a sweep needs and what of it is there, before anything is downloaded"),
     "bench": Verb("harness.bench:main", "measure the decoder's speed against its baselines and the machine"),
     "lm_eval": Verb("harness.adapters.lm_eval_cli:main", "lm-eval's command line, with `ivg` and tasks/ known"),
 }

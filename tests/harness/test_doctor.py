@@ -1,0 +1,75 @@
+"""`doctor` says what a preset needs and what is there, and downloads nothing."""
+
+import pytest
+
+from harness.cli import main
+from harness.compose import compose
+from harness.config import Sweep, validated
+from harness.requirements import memory, models, rows, seconds
+from harness.trials import settings_of
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch, tmp_path):
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    for name in ("OPENAI_API_KEY", "HF_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def needed(*overrides):
+    composed = compose("sweep", list(overrides))
+    sweep = validated(Sweep, composed.config)
+    settings = settings_of(sweep, composed.guider_overrides)
+    return sweep, settings, models(sweep, settings)
+
+
+@pytest.mark.parametrize("preset", ["paper_imdb", "paper_tldr", "paper_alpaca_tulu", "paper_alpaca_ultra"])
+def test_every_model_of_a_preset_is_known_and_named_once(preset, capsys):
+    sweep, _, needs = needed(f"preset={preset}")
+    assert all(need.bytes and need.memory for need in needs)
+    named = {spec.path for spec in sweep.model.values()} | ({sweep.task.gold.path} - {None})
+    assert sorted(need.path for need in needs) == sorted(named)
+    assert main(["doctor", f"preset={preset}"]) == 1
+    out = capsys.readouterr().out
+    assert all(out.count(f" {name} ") == 1 for name in named)
+
+
+def test_sizes_are_those_of_the_parameters():
+    """GPT-2 has 124.4 million parameters, Llama-2-7B 6.74 billion, with 32 layers of width 4,096 (Touvron et al., 2023)."""
+    _, _, needs = needed("preset=paper_imdb")
+    assert needs[0].bytes == pytest.approx(124.4e6 * 4, rel=0.01)
+    _, _, needs = needed("preset=paper_alpaca_ultra")
+    llama = next(need for need in needs if need.path == "meta-llama/Llama-2-7b-hf")
+    assert llama.memory == pytest.approx(6.74e9 * 2, rel=0.01)
+    assert llama.cache == pytest.approx(2 * 32 * 4096 * 2, rel=0.01)
+    assert llama.gated
+
+
+def test_memory_is_weights_and_caches_and_time_grows_with_rows_and_prompts():
+    sweep, settings, needs = needed("preset=paper_imdb", "batch_tokens=1000")
+    assert memory(sweep, needs) == sum(int(need.memory + 1000 * need.cache) for need in needs)
+    assert {setting.method: rows(setting) for setting in settings}["ivg"] == 16
+    assert seconds(sweep, settings, needs, 200) == pytest.approx(2 * seconds(sweep, settings, needs, 100))
+    fewer = [setting for setting in settings if setting.method in ("base", "eft")]
+    assert seconds(sweep, fewer, needs, 100) < seconds(sweep, settings, needs, 100) / 4
+
+
+def test_keys_licences_and_a_device_that_are_not_there_are_said(capsys):
+    assert main(["doctor", "preset=paper_alpaca_ultra"]) == 1
+    out = capsys.readouterr().out
+    assert "OPENAI_API_KEY, for the judge: NOT SET" in out
+    assert "licence to be accepted" in out
+    assert "missing: " in out.splitlines()[-1]
+
+
+def test_local_models_are_found_or_missed_and_ready_is_said(tiny_models, capsys):
+    local = ["preset=none", "task=reviews", "model=hf", "guider=base", "task.n_test=4"]
+    assert main(["doctor", *local, f"model.base={tiny_models['base']}"]) == 0
+    assert capsys.readouterr().out.strip().endswith("ready")
+    assert main(["doctor", *local, "model.base=./nowhere"]) == 1
+    assert "model ./nowhere for base" in capsys.readouterr().out
+
+
+def test_a_wrong_override_is_one_line(capsys):
+    assert main(["doctor", "preset=paper_imbd"]) == 2
+    assert "did you mean 'paper_imdb'" in capsys.readouterr().err
