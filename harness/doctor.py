@@ -1,4 +1,4 @@
-"""The verb ``doctor``: what a sweep needs, what of it is there, and how long it will take, before anything is downloaded."""
+"""The verb ``doctor``: what a sweep needs, what of it is there, how long it will take; nothing is downloaded."""
 
 import os
 import shutil
@@ -9,9 +9,10 @@ from harness.compose import choices, compose
 from harness.config import Sweep, validated
 from harness.progress import duration
 from harness.requirements import Need
-from harness.trials import settings_of
+from harness.trials import Setting, settings_of
 
 READY, MISSING = 0, 1
+PER = 100  # prompts, where their number is not known
 WHERE = {
     "embedded": "trained on first use, or cached",
     "folder": "a folder",
@@ -31,20 +32,16 @@ def main(arguments: list[str]) -> int:
     sweep = validated(Sweep, config)
     settings = settings_of(sweep, composed.guider_overrides)
     needs = requirements.models(sweep, settings)
-    lines, missing = (
-        [f"{sweep.name}: {len(settings)} settings, {_prompts(sweep)}, seeds {sweep.seeds}", "", "models"],
-        [],
-    )
+    lines = [f"{sweep.name}: {len(settings)} settings, {_prompts(sweep)}, seeds {sweep.seeds}", "", "models"]
     for need in needs:
         size = "size not known" if need.bytes is None else _size(need.bytes)
         gated = ", licence to be accepted on the hub" if need.gated else ""
         lines.append(f"  {need.path:<44} {size:>14}  {WHERE[need.where]}{gated}  ({', '.join(need.roles)})")
-    missing += [f"model {need.path} for {', '.join(need.roles)}" for need in needs if need.where == "missing"]
+    missing = [f"model {need.path} for {', '.join(need.roles)}" for need in needs if need.where == "missing"]
     for found in (_disk(needs), _memory(sweep, needs), _keys(sweep, needs)):
         lines += ["", *found[0]]
         missing += found[1]
-    time = requirements.seconds(sweep, settings, needs)
-    lines += ["", "time", f"  decoding takes {_about(time)} on {sweep.device}; judging and loading come on top"]
+    lines += ["", "time", f"  {_time(sweep, settings, needs)} on {sweep.device}; judging and loading come on top"]
     lines += ["", "ready" if not missing else "missing: " + "; ".join(missing)]
     print("\n".join(lines))
     return MISSING if missing else READY
@@ -112,7 +109,9 @@ def _size(size: float) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
 
 
-def _about(seconds: float | None) -> str:
-    if seconds is None:
-        return "a time that can't be told before the data and the models are there"
-    return f"about {duration(seconds)}"
+def _time(sweep: Sweep, settings: list[Setting], needs: list[Need]) -> str:
+    asked = requirements.prompts(sweep)
+    found = requirements.seconds(sweep, settings, needs, asked or PER)
+    if found is None:
+        return "a time that can't be told before the models are there"
+    return f"about {duration(found)} of decoding" + ("" if asked else f" for every {PER} prompts")

@@ -91,12 +91,16 @@ def prompts(sweep: Sweep) -> int | None:
     return sweep.task.n_test or PROMPTS.get(str(sweep.task.name))
 
 
-def seconds(sweep: Sweep, settings: list[Setting], needs: list[Need]) -> float | None:
+def seconds(sweep: Sweep, settings: list[Setting], needs: list[Need], asked: int) -> float | None:
     """A rough estimate of the decoding time: two operations per parameter and token of every row of every trial, at a
-    rate that decoding reaches on such a device; None where a size or the number of prompts is not known."""
-    asked, tokens = prompts(sweep), sweep.sampling.max_new_tokens or _limit(sweep)
+    rate that decoding reaches on such a device; None where a size or the limit of a response is not known.
+
+    Args:
+        asked: prompts of the test split.
+    """
+    tokens = sweep.sampling.max_new_tokens or _limit(sweep)
     by_path = {need.path: need for need in needs}
-    if asked is None or tokens is None or any(need.memory is None for need in needs):
+    if tokens is None or any(need.memory is None for need in needs):
         return None
     operations = 0.0
     for setting in settings:

@@ -35,7 +35,7 @@ def test_every_model_of_a_preset_is_known_and_named_once(preset, capsys):
 
 
 def test_sizes_are_those_of_the_parameters():
-    """GPT-2 has 124.4 million parameters, Llama-2-7B 6.74 billion, with 32 layers of width 4,096 (Touvron et al., 2023)."""
+    """GPT-2 has 124.4 million parameters, Llama-2-7B 6.74 billion in 32 layers of width 4,096."""
     _, _, needs = needed("preset=paper_imdb")
     assert needs[0].bytes == pytest.approx(124.4e6 * 4, rel=0.01)
     _, _, needs = needed("preset=paper_alpaca_ultra")
