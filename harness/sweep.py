@@ -20,6 +20,7 @@ from harness.progress import Progress, duration
 from harness.report import compile_run
 from harness.run_folder import RunFolder, write_text
 from harness.selection import best_settings
+from harness.tax import run_tax
 from harness.trials import settings_of
 
 
@@ -42,6 +43,10 @@ def main(arguments: list[str]) -> int:
         return 0
     run.open()
     try:
+        if sweep.task.names:
+            return run_tax(
+                sweep, settings, run, [_shown(word) for word in ["python", "-m", "harness", "sweep", *arguments]]
+            )
         return _run(sweep, settings, judging, run, arguments, composed.guider_overrides)
     finally:
         run.close()

@@ -45,7 +45,7 @@ def main(source: str, out: str, threads: int = 2) -> None:
     preferences(samples, folder / "data")
     harness(
         threads, "train", "train=dpo", f"data={folder / 'data' / 'preferences.jsonl'}", f"base={base}", f"out={pair}",
-        *sizes, "train.epochs=1", "train.batch_size=16", "train.learning_rate=3e-4", "train.beta=0.1",
+        *sizes, "train.epochs=1", "train.batch_size=16", "train.learning_rate=1e-4", "train.beta=0.1",
     )  # fmt: skip
     harness(
         threads, "train", "train=fudge", f"data={folder / 'data' / 'rewards.jsonl'}", f"base={base}", f"out={value}",
@@ -55,7 +55,7 @@ def main(source: str, out: str, threads: int = 2) -> None:
     harness(
         threads, "sweep", "preset=none", *task, "task.name=rt_polarity", "task.dev=rt_polarity_dev", "task.n_dev=64",
         "task.n_test=256", "model=hf", *(f"model.{role}={path}" for role, path in models.items()), "seeds=[0,1]",
-        "guider=[base,best_of_n_explicit,eft,chunk_implicit,chunk_explicit,ivg]", "grid.weight=[1,2]", "grid.n=16",
+        "guider=[base,best_of_n_explicit,eft,chunk_implicit,chunk_explicit,ivg]", "grid.weight=[0.5,1]", "grid.n=16",
         "grid.width=4", "grid.successors=4", "grid.length=5", f"run_dir={folder / 'run'}", "block=128",
         "sampling.temperature=0.7", "sampling.top_k=0", "sampling.top_p=1.0",
     )  # fmt: skip

@@ -1,0 +1,89 @@
+"""The alignment tax: lm-eval's own tasks and scores, guided against unguided."""
+
+import json
+
+import pytest
+
+from harness.cli import main
+
+GENERATE = """
+task: tiny_generate
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {file}}}}}
+test_split: test
+output_type: generate_until
+doc_to_text: "{{{{question}}}}"
+doc_to_target: "{{{{answer}}}}"
+generation_kwargs: {{until: [], do_sample: false, max_gen_toks: 4}}
+metric_list:
+  - {{metric: exact_match, aggregation: mean, higher_is_better: true}}
+"""
+CHOOSE = """
+task: tiny_choose
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {file}}}}}
+test_split: test
+output_type: multiple_choice
+doc_to_text: "{{{{question}}}}"
+doc_to_choice: ["good", "bad"]
+doc_to_target: 0
+metric_list:
+  - {{metric: acc, aggregation: mean, higher_is_better: true}}
+"""
+
+
+@pytest.fixture
+def arguments(tmp_path, tiny_models, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps({"question": f"The film {i}", "answer": "x"}) + "\n" for i in range(12)))
+    folder = tmp_path / "tasks"
+    folder.mkdir()
+    for name, text in {"generate": GENERATE, "choose": CHOOSE}.items():
+        (folder / f"{name}.yaml").write_text(text.format(file=rows))
+    return [
+        "sweep", "preset=none", "model=hf", "task=lm_eval", f"task.path={folder}", "name=tax", "grid.weight=[3]",
+        *(f"model.{role}={tiny_models[role]}" for role in ("base", "tuned", "untuned", "value")),
+    ]  # fmt: skip
+
+
+def test_every_task_guided_against_unguided_in_one_table(arguments, tmp_path, capsys):
+    arguments = [*arguments, "guider=eft", "task.names=[tiny_generate,tiny_choose]"]
+    assert main(arguments) == 0
+    rows = json.loads((tmp_path / "runs" / "tax" / "report" / "tax.json").read_text())
+    assert {(row["task"], row["metric"], row["n"]) for row in rows} == {
+        ("tiny_generate", "exact_match", 12),
+        ("tiny_choose", "acc", 12),
+    }
+    for row in rows:
+        assert row["difference"] == pytest.approx(row["guided"] - row["unguided"])
+        assert 0 <= row["guided"] <= 1
+    assert "| tiny_choose | acc | eft weight 3 | 12 |" in capsys.readouterr().out
+    # once more: read back
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs" / "tax" / "tax").iterdir()}
+    assert main(arguments) == 0
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_the_unguided_scores_are_lm_evals_own_of_the_base(arguments, tmp_path, tiny_models):
+    from lm_eval import simple_evaluate
+    from lm_eval.models.huggingface import HFLM
+    from lm_eval.tasks import TaskManager
+
+    assert main([*arguments, "guider=eft", "task.names=[tiny_choose]"]) == 0
+    (row,) = json.loads((tmp_path / "runs" / "tax" / "report" / "tax.json").read_text())
+    manager = TaskManager(include_path=str(tmp_path / "tasks"), include_defaults=False)
+    model = HFLM(pretrained=tiny_models["base"], device="cpu")
+    theirs = simple_evaluate(model=model, tasks=["tiny_choose"], task_manager=manager)
+    assert row["unguided"] == theirs["results"]["tiny_choose"]["acc,none"]
+
+
+def test_a_search_on_log_likelihoods_is_refused_before_anything_runs(arguments, capsys):
+    assert main([*arguments, "guider=ivg", "task.names=[tiny_choose]"]) == 2
+    assert "tiny_choose asks for log-likelihoods, and a search has none" in capsys.readouterr().err
+    assert main([*arguments, "guider=ivg", "grid.width=2", "grid.successors=2", "task.names=[tiny_generate]"]) == 0
+
+
+def test_an_unknown_task_is_one_line(arguments, capsys):
+    assert main([*arguments, "guider=eft", "task.names=[gsm9k]"]) == 2
+    assert "knows no task" in capsys.readouterr().err
