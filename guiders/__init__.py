@@ -3,18 +3,24 @@
 from guiders import ChunkBeam, Explicit, Guider, Implicit, LM, Sampling, generate
 
 A guider is a base model with token guidance, a value and a search; `generate` decodes prompts with it.
+
+The names are imported when first used: what only reads a schedule or an error does not wait for torch.
 """
 
-from guiders.classifier import Classifier
-from guiders.decode import generate
-from guiders.errors import GuiderError
-from guiders.guider import Generation, Guider
-from guiders.lm import LM
-from guiders.sampling import Sampling
-from guiders.score import TokenLogProbs, token_log_probs
-from guiders.search import BestOfN, ChunkBeam, Sample
-from guiders.token import Implicit, QGuidance
-from guiders.value import Explicit, ImplicitValue, Reward
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from guiders.classifier import Classifier
+    from guiders.decode import generate
+    from guiders.errors import GuiderError
+    from guiders.guider import Generation, Guider
+    from guiders.lm import LM
+    from guiders.sampling import Sampling
+    from guiders.score import TokenLogProbs, token_log_probs
+    from guiders.search import BestOfN, ChunkBeam, Sample
+    from guiders.token import Implicit, QGuidance
+    from guiders.value import Explicit, ImplicitValue, Reward
 
 __all__ = [
     "LM",
@@ -35,3 +41,29 @@ __all__ = [
     "generate",
     "token_log_probs",
 ]
+
+_NAMES = {
+    "classifier": ("Classifier",),
+    "decode": ("generate",),
+    "errors": ("GuiderError",),
+    "guider": ("Generation", "Guider"),
+    "lm": ("LM",),
+    "sampling": ("Sampling",),
+    "score": ("TokenLogProbs", "token_log_probs"),
+    "search": ("BestOfN", "ChunkBeam", "Sample"),
+    "token": ("Implicit", "QGuidance"),
+    "value": ("Explicit", "ImplicitValue", "Reward"),
+}
+_HOMES = {name: module for module, names in _NAMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
