@@ -32,7 +32,10 @@ def main(arguments: list[str]) -> int:
     dry = "--dry-run" in arguments
     overrides = [argument for argument in arguments if argument != "--dry-run"]
     composed = compose("sweep", overrides)
-    config = tiny.replaced(composed.config) if composed.config["models"] == "tiny" else composed.config
+    named = composed.config["model"]["base"]["path"]
+    about = [figure for figure in composed.config["published"] if figure["model"] == named]
+    config = {**composed.config, "published": about}
+    config = tiny.replaced(config) if config["models"] == "tiny" else config
     sweep = validated(Sweep, config)
     settings = settings_of(sweep, composed.guider_overrides)
     judging = Judging(sweep.judge, sweep.select.metric or "gold_reward") if sweep.judge else None
@@ -44,9 +47,8 @@ def main(arguments: list[str]) -> int:
     run.open()
     try:
         if sweep.task.names:
-            return run_tax(
-                sweep, settings, run, [_shown(word) for word in ["python", "-m", "harness", "sweep", *arguments]]
-            )
+            command = ["python", "-m", "harness", "sweep", *map(_shown, arguments)]
+            return run_tax(sweep, settings, run, command)
         return _run(sweep, settings, judging, run, arguments, composed.guider_overrides)
     finally:
         run.close()
@@ -93,7 +95,7 @@ class Stage:
     def __init__(self, plan: Plan, judging: Judging | None, manifest: Manifest, command: list[str]):
         self.plan, self.judging, self.manifest, self.command = plan, judging, manifest, command
         self.generated = 0
-        self._runner = None
+        self._runner: Runner | None = None
 
     def run(self, jobs: Sequence[Job], name: str) -> None:
         """Do what is missing of some jobs; a complete job costs the reading of its files."""
@@ -101,11 +103,11 @@ class Stage:
         todo = [job for job in jobs if not self.plan.is_complete(job)]
         began = time.perf_counter()
         if todo:
-            self._start()
+            runner = self._start()
             samples = sum(self.plan.missing(job) or 0 for job in todo)
-            with self._runner.progress.stage(name, samples):
+            with runner.progress.stage(name, samples):
                 for number, job in enumerate(todo, 1):
-                    self.generated += self._runner.run(job, f"{number}/{len(todo)}")
+                    self.generated += runner.run(job, f"{number}/{len(todo)}")
         for job in jobs:
             if self.judging and not job.is_base:
                 self.judging.judge(self.plan.run, job.trial, self.plan.baseline(job).trial)
@@ -113,7 +115,7 @@ class Stage:
             self.manifest.add_seconds(name, time.perf_counter() - began)
             self.manifest.write()
 
-    def _start(self) -> None:
+    def _start(self) -> "Runner":
         """Load what decoding needs: lm-eval, tokenizers (and so vocabularies are compared), but no weights yet."""
         from harness.runner import Runner
 

@@ -11,6 +11,7 @@ from reports import summary
 from reports.answer import Answer, figure_name
 from reports.compare import Change
 from reports.figures import figures
+from reports.published import published
 from reports.samples import embed, samples
 from reports.table import Row, Table
 
@@ -50,6 +51,7 @@ def pages(table: Table, answer: Answer, changes: list[Change]) -> dict[str, str]
         whisker=_whiskers(table.rows, names),
         gap_whisker=_gaps([c.difference for c in answer.comparisons]),
         change_whisker=_gaps([c.difference for c in changes]),
+        published=published(table, answer),
         facts=facts(table),
         missing=table.run.missing,
         config=table.run.config,
