@@ -13,6 +13,7 @@ from transformers import (
 
 from guiders import LM, BestOfN, ChunkBeam, Classifier, Guider, GuiderError, Reward, Sampling, generate
 from guiders.training.tokenizer import train as train_tokenizer
+from guiders.value.model import ValueModel
 
 PAIRS = [("A film", " that is slow"), ("A film about a", " long cold winter, and no one in it"), ("x", "")]
 KINDS = ["gpt2", "llama", "distilbert", "modernbert"]
@@ -108,3 +109,25 @@ def test_as_a_value_it_is_the_reward_of_the_text(search, saved, tokenizer):
         text = base.decode(list(one.tokens)).rstrip("\ufffd")
         assert one.value == pytest.approx(classifier.rewards([(prompts[one.index], text)]).item(), abs=1e-4)
         assert one.forward_passes > len(one.tokens)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_a_published_score_head_is_a_reward_model(kind, tokenizer, tmp_path):
+    """The layout of the authors' gold reward models: a scalar head; the reward is the value of the whole text."""
+    torch.manual_seed(2)
+    model = ValueModel.from_config(settings(kind, len(tokenizer), tokenizer.eos_token_id, 1))
+    torch.nn.init.normal_(model.score_head.weight)
+    model.save(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    rewards = Classifier.load(str(tmp_path), template="{prompt}{response}<|endoftext|>").rewards(PAIRS)
+    for reward, (prompt, response) in zip(rewards, PAIRS, strict=True):
+        ids = torch.tensor([tokenizer(prompt + response)["input_ids"] + [tokenizer.eos_token_id]])
+        with torch.no_grad():
+            assert reward == pytest.approx(model.eval().prefix_values(ids)[0, -1].item(), abs=1e-4)
+
+
+def test_a_vocabulary_head_is_no_reward_model(tokenizer, tmp_path):
+    ValueModel.from_config(settings("gpt2", len(tokenizer), tokenizer.eos_token_id, 1), "vocab").save(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(GuiderError, match="values every next token"):
+        Classifier.load(str(tmp_path)).rewards(PAIRS)
