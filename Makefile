@@ -6,9 +6,12 @@ STAMP := $(VENV)/.installed
 TORCH := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
 # the public interfaces; what they call is checked by the tests
-TYPED := guiders/guider.py guiders/sampling.py harness/config.py harness/compose.py harness/trials.py harness/plan.py \
-	harness/store.py harness/run_folder.py harness/manifest.py harness/task_file.py harness/trial_run.py \
-	harness/adapters/lm_eval.py harness/adapters/lm_eval_tasks.py harness/adapters/alpaca_eval.py reports/compile.py
+TYPED := guiders/__init__.py guiders/lm.py guiders/score.py guiders/decode.py guiders/guider.py guiders/sampling.py \
+	guiders/search guiders/token guiders/value/scorer.py guiders/value/explicit.py guiders/value/implicit.py \
+	harness/config.py harness/compose.py harness/trials.py harness/plan.py harness/sweep.py harness/judging.py \
+	harness/store.py harness/run_folder.py harness/manifest.py harness/models.py harness/task_file.py \
+	harness/trial_run.py harness/judges/config.py harness/adapters/lm_eval.py harness/adapters/lm_eval_tasks.py \
+	harness/adapters/alpaca_eval.py reports/compile.py reports/length_control.py reports/bootstrap.py
 export OMP_NUM_THREADS ?= 2
 export TOKENIZERS_PARALLELISM := false
 
@@ -18,12 +21,12 @@ sweep: $(STAMP)
 	@$(BIN)/python -m harness sweep $(ARGS)
 
 test: $(STAMP)
-	@$(BIN)/python -m pytest -q $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile $(ARGS)
 
 check: $(STAMP)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy --ignore-missing-imports --follow-imports=silent $(TYPED)
+	@$(BIN)/mypy $(TYPED)
 	@$(BIN)/python -m pytest -q tests/test_imports.py
 
 # torch first and alone, so that the build without CUDA packages is the one that the rest is resolved against; the stamp

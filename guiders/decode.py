@@ -46,7 +46,8 @@ def generate(
         GuiderError: a prompt that leaves no room for a response; logits that are not numbers; no memory for one prompt.
     """
     sampling = sampling or Sampling()
-    waiting, readers = deque(), guider.readers
+    waiting: deque[Request] = deque()
+    readers = guider.readers
     spare = int(guider.search.released)  # it scores an end token after a row that was cut
     for index, prompt in enumerate(prompts):
         ids = guider.base.encode_prompt(prompt)

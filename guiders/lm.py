@@ -42,7 +42,7 @@ class LM:
         *,
         head: str = "lm",
         revision: str | None = None,
-        dtype: str = "float32",
+        dtype: str | torch.dtype = "float32",
         device: str = "cpu",
         device_map: str | dict | None = None,
         template: str | None = None,
@@ -77,7 +77,7 @@ class LM:
                 "quantization_config": quantization_config,
                 "max_length": max_length,
             }
-            return cls.load(on, dtype=torch_dtype, trust_remote_code=trust_remote_code, **more).adapted(path, template)
+            return cls.load(on, dtype=dtype, trust_remote_code=trust_remote_code, **more).adapted(path, template)
         try:
             AutoConfig.from_pretrained(path, **options)
             tokenizer = AutoTokenizer.from_pretrained(path, **options)
@@ -223,4 +223,4 @@ def _fuse_activations(model: torch.nn.Module) -> torch.nn.Module:
 
 
 def _is_jinja(template: str | None) -> bool:
-    return bool(template) and ("{%" in template or "{{" in template)
+    return template is not None and ("{%" in template or "{{" in template)

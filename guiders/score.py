@@ -41,13 +41,13 @@ def token_log_probs(guider: Guider, pairs: Sequence[tuple[object, Sequence[int]]
         )
     for lm in guider.models:
         check_cacheable(lm)
-    results: list[TokenLogProbs | None] = [None] * len(pairs)
+    results: dict[int, TokenLogProbs] = {}
     for index, logits in _continuation_logits(guider, pairs):
         log_probs = logits.log_softmax(-1)
         tokens = torch.tensor(list(pairs[index][1]), dtype=torch.long, device=logits.device)
         chosen = log_probs.gather(-1, tokens[:, None])[:, 0]
         results[index] = TokenLogProbs(tuple(chosen.tolist()), bool((log_probs.argmax(-1) == tokens).all()))
-    return results
+    return [results[index] for index in range(len(pairs))]
 
 
 def _continuation_logits(guider, pairs):

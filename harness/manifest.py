@@ -35,7 +35,7 @@ class Manifest:
     def record_dataset(self, name: str, prompts: int, sha256: str) -> None:
         self.values.setdefault("datasets", {})[name] = {"prompts": prompts, "sha256": sha256}
 
-    def record_run(self, command: list[str], device: str, models: dict[str, dict]) -> None:
+    def record_run(self, command: list[str], device: str, models: dict) -> None:
         """What this invocation is; kept from the first invocation that generated anything."""
         self.values["command"] = command
         self.values["python"] = platform.python_version()

@@ -116,7 +116,7 @@ class Resolver:
         from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
         try:
-            return HfApi().model_info(folder, revision=spec.get("revision")).sha
+            return str(HfApi().model_info(folder, revision=spec.get("revision")).sha)
         except (HfHubHTTPError, OfflineModeIsEnabled, OSError, ValueError) as error:
             cached = try_to_load_from_cache(folder, "config.json", revision=spec.get("revision"))
             if isinstance(cached, str):  # .../snapshots/COMMIT/config.json
@@ -224,11 +224,13 @@ class Pool:
             options.pop("max_length", None)  # a classifier has its own
             return Classifier.load(path, device=self.device, **options)
         same = next((model for other, model in self._models.items() if other[:-2] == key[:-2]), None)
-        if same is not None:
+        if isinstance(same, LM):
             other = same.with_template(template)
             other.limit = spec.get("max_length")
             return other
         on = adapter_base(path, spec.get("revision")) if spec.get("head") != "value" else None
         if on is not None:
-            return self._load({**spec, "path": on, "revision": None, "template": None}, place).adapted(path, template)
+            under = self._load({**spec, "path": on, "revision": None, "template": None}, place)
+            assert isinstance(under, LM)  # its head is this one's
+            return under.adapted(path, template)
         return LM.load(path, device=self.device, head=spec.get("head", "lm"), **options)

@@ -5,6 +5,7 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from harness import tiny
 from harness.compose import compose
@@ -22,6 +23,9 @@ from harness.run_folder import RunFolder, write_text
 from harness.selection import best_settings
 from harness.tax import run_tax
 from harness.trials import settings_of
+
+if TYPE_CHECKING:
+    from harness.runner import Runner
 
 
 def main(arguments: list[str]) -> int:
@@ -126,6 +130,7 @@ class Stage:
                 [_shown(word) for word in self.command], self.plan.sweep.device, self.plan.models()
             )
             self.manifest.write()
+        return self._runner
 
 
 def _shown(word: str) -> str:

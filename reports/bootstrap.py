@@ -184,20 +184,20 @@ def difference(a: ArrayLike, b: ArrayLike, resamples: Resamples | None = None) -
 def sign_flip(gap: ArrayLike, resamples: Resamples | None = None) -> float:
     """Two-sided Monte Carlo p-value of the sign-flip test: exact where the gaps [n] are symmetric about zero, as they
     are when nothing changed but the seed (Phipson and Smyth 2010 for the +1)."""
-    gap = prompt_means(gap)
-    resamples = resamples or _shared(len(gap))
-    gap = np.where(np.isfinite(gap), gap, 0.0)
-    largest = np.abs(gap).max()
+    means = prompt_means(gap)
+    resamples = resamples or _shared(len(means))
+    means = np.where(np.isfinite(means), means, 0.0)
+    largest = np.abs(means).max()
     if largest == 0:
         return 1.0
-    gap = gap / largest
-    flipped = np.abs(resamples.signs @ gap.astype(np.float32))
-    return float((1 + np.sum(flipped >= abs(gap.sum()) - 1e-4)) / (1 + len(flipped)))
+    means = means / largest
+    flipped = np.abs(resamples.signs @ means.astype(np.float32))
+    return float((1 + np.sum(flipped >= abs(means.sum()) - 1e-4)) / (1 + len(flipped)))
 
 
 def _sums(values: ArrayLike) -> np.ndarray:
-    values = np.asarray(values, float)
-    return values.sum(1) if values.ndim == 2 else values
+    table = np.asarray(values, float)
+    return table.sum(1) if table.ndim == 2 else table
 
 
 def _divide(top: np.ndarray, bottom: np.ndarray, fallback: float) -> np.ndarray:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -182,8 +183,8 @@ def _fit(data: _Data) -> tuple[LengthControlled, Refit | None]:
 
 
 def _result(plain: dict, **figures: float) -> LengthControlled:
-    figures = plain | figures
-    return LengthControlled(**{k: v if isinstance(v, int) else float(v) for k, v in figures.items()})
+    fields: dict[str, Any] = {k: v if isinstance(v, int) else float(v) for k, v in (plain | figures).items()}
+    return LengthControlled(**fields)
 
 
 def _calibration(calibration: str | Path) -> tuple[Calibration, np.ndarray]:

@@ -30,7 +30,7 @@ class Explicit:
     def scorer(self, guider, slots: int, columns: int):
         search = guider.search
         if first_difference(guider.base.tokenizer, self.model.tokenizer):
-            return TextScorer(guider.base, [self.model], [1.0], self.model.model.kind, slots, search)
+            return TextScorer(guider.base, [self.model], [1.0], str(self.model.model.kind), slots, search)
         kind = _TokenScorer if self.model.model.kind == "scalar" else _QScorer
         return kind(self.model, slots, search.survivors, search.successors, columns, guider.base.device)
 

@@ -90,9 +90,11 @@ class _PairScorer:
     def _log_probs(lane: Lane, tokens: torch.Tensor) -> torch.Tensor:
         """Log-probability of every token of the chunk: ``[P, S, K, n]``."""
         tokens = tokens.to(lane.device)
-        parts = [lane.next_logits.log_softmax(-1).gather(-1, tokens[..., 0])[..., None]]
+        first = lane.next_logits
+        assert first is not None  # a chunk follows a prompt
+        parts = [first.log_softmax(-1).gather(-1, tokens[..., 0])[..., None]]
         rows, n = tokens[..., 0].numel(), tokens.shape[-1]
-        some = max(1, LOGITS_BUDGET // (rows * lane.next_logits.shape[-1]))
+        some = max(1, LOGITS_BUDGET // (rows * first.shape[-1]))
         for at in range(0, n - 1, some):
             until = min(n - 1, at + some)
             logits = lane.consume(tokens[..., at:until])

@@ -82,7 +82,11 @@ class RewardSpec(Part):
     max_missing: Share
 
 
-SPECS = {"openai": OpenAISpec, "replay": ReplaySpec, "reward": RewardSpec}
+SPECS: dict[str, type[OpenAISpec | ReplaySpec | RewardSpec]] = {
+    "openai": OpenAISpec,
+    "replay": ReplaySpec,
+    "reward": RewardSpec,
+}
 
 
 def judge_spec(config: dict | None) -> OpenAISpec | ReplaySpec | RewardSpec:
@@ -91,7 +95,8 @@ def judge_spec(config: dict | None) -> OpenAISpec | ReplaySpec | RewardSpec:
     Raises:
         UserError: no judge, an unknown one, or a wrong value, with what it must be.
     """
-    name = (config or {}).get("name")
+    config = config or {}
+    name = config.get("name")
     if name not in SPECS:
         raise UserError(f"judge={name}: no such judge; {nearest(str(name), SPECS)}")
     try:
