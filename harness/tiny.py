@@ -55,7 +55,7 @@ def folder(path: str | None, labels: int | None = None) -> str | None:
     if path not in MODELS:
         return path
     entry = MODELS[path]
-    name = f"tiny-{path.replace('/', '--')}-{labels or 'own'}-1"
+    name = f"tiny-{path.replace('/', '--')}-{labels or 'own'}-2"
     return str(cache.entry(cache.root() / "tiny", name, lambda out: _make(path, entry, labels, out), print))
 
 
@@ -78,7 +78,9 @@ def _make(path: str, entry: Published, labels: int | None, out: Path) -> None:
 
         config.num_labels = labels or 2
         model = AutoModelForSequenceClassification.from_config(config)
-        torch.nn.init.normal_(model.classifier.weight)
+        # it reads its first position alone, which must see the others
+        for parameter in model.parameters():
+            torch.nn.init.normal_(parameter, std=0.5)
         model.save_pretrained(out)
     else:
         from transformers import AutoModelForCausalLM
