@@ -26,6 +26,7 @@ class Verb:
 VERBS: dict[str, Verb] = {
     "sweep": Verb("harness.sweep:main", "run a grid of guiders, choose on dev prompts, report on test prompts"),
     "report": Verb("harness.report:main", "compile the report of one or several runs from their records"),
+    "gate": Verb("harness.gate:main", "hold a run to a recorded baseline: pass, regression or inconclusive, for CI"),
     "judge": Verb("harness.judge:main", "compare a file of outputs with a reference: the leaderboard's row"),
     "submit": Verb("harness.submit:main", "write the files of a leaderboard submission, checked and read back"),
     "train": Verb("harness.train:main", "train an untuned/tuned pair, a value or a reward model"),
