@@ -18,7 +18,7 @@ WORTH = {"a": 1.0, "b": 0.0}
 
 @pytest.fixture(scope="module")
 def letters():
-    return tokenizer.train(["a b x"], 300)
+    return tokenizer.train(["abx"], 257)  # the bytes and the end: a space never merges with a letter
 
 
 def value_model(letters, kind):
@@ -51,23 +51,23 @@ def test_two_fair_coins_are_worth_what_is_seen_plus_half_of_what_is_not(letters,
     texts = ["".join(f" {coin}" for coin in coins) for coins in itertools.product(COINS, repeat=2)]
     rows = [{"prompt": "x", "response": t, "reward": sum(WORTH[c] for c in t.split())} for t in texts]
     model = value_model(letters, kind)
-    fudge.train(model, letters, rows, Schedule(epochs=200, batch_size=4, learning_rate=1e-2, weight_decay=0.0))
+    fudge.train(model, letters, rows, Schedule(epochs=400, batch_size=4, learning_rate=1e-2, weight_decay=0.0))
     for text in texts:
         tokens = letters(text)["input_ids"]
         assert len(tokens) == 4  # a space and a letter each: the value may move at the letters alone
         values = prefix_values(model, letters, text)
         for t in (1, 2):
             seen = sum(WORTH[c] for c in text.split()[:t])
-            assert values[2 * t - 1] == pytest.approx(seen + (2 - t) / 2, abs=0.1)
+            assert values[2 * t - 1] == pytest.approx(seen + (2 - t) / 2, abs=0.03)
 
 
 def test_binary_rewards_give_the_log_odds(letters):
     # After "a" three of four responses are rewarded, after "b" one of four.
     rows = [{"prompt": "x", "response": c, "reward": int(k < n)} for c, n in (("a", 3), ("b", 1)) for k in range(4)]
     model = value_model(letters, "scalar")
-    fudge.train(model, letters, rows, Schedule(epochs=100, batch_size=8, learning_rate=1e-2, weight_decay=0.0))
+    fudge.train(model, letters, rows, Schedule(epochs=400, batch_size=8, learning_rate=1e-2, weight_decay=0.0))
     for letter, odds in (("a", 3.0), ("b", 1 / 3)):
-        assert prefix_values(model, letters, letter)[0] == pytest.approx(torch.tensor(odds).log().item(), abs=0.1)
+        assert prefix_values(model, letters, letter)[0] == pytest.approx(torch.tensor(odds).log().item(), abs=0.03)
 
 
 def test_a_constant_value_has_no_r2_and_orders_half_of_the_pairs(letters):
