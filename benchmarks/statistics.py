@@ -1,6 +1,6 @@
 """Measure the statistics by simulation: coverage of the intervals, error rates of the gate, speed of the fits.
 
-    OMP_NUM_THREADS=1 python benchmarks/statistics.py [--sets 2000] [--only coverage gate speed] [--processes 2]
+    OMP_NUM_THREADS=1 python benchmarks/statistics.py [--sets 2000] [--minutes 60] [--only coverage gate speed] …
 
 Coverage: how often a 95% interval holds the truth. Rewards are skewed (exponential prompt effects, two seeds);
 preferences come from a Bradley-Terry judge with a length bias on prompts of unequal difficulty; the truth is the same
@@ -101,17 +101,29 @@ def limit(rows: pd.DataFrame) -> float:
     return float(refit.win_rates(np.ones((1, len(rows))))[0])
 
 
-def coverage(kind: str, n: int, sets: int, processes: int) -> None:
+def simulate(function, jobs: list, args: argparse.Namespace) -> list:
+    """The results of the jobs, as many as are done within the time allowed; the figures name how many those are."""
+    end, results = time.perf_counter() + 60 * args.minutes, []
+    with get_context("spawn").Pool(args.processes) as pool:
+        for result in pool.imap(function, jobs, chunksize=5):
+            results.append(result)
+            if time.perf_counter() > end:
+                break
+    return results
+
+
+def coverage(kind: str, n: int, args: argparse.Namespace) -> None:
     true, start = truth(kind), time.perf_counter()
-    jobs = [(kind, n, seed) for seed in range(sets)]
-    with get_context("spawn").Pool(processes) as pool:
-        found = pool.map(once, jobs, chunksize=10)
+    jobs = [(kind, n, seed) for seed in range(args.sets)]
+    found = simulate(once, jobs, args)
     low, high = np.array([i.low for i in found]), np.array([i.high for i in found])
     inside, width = np.mean((low <= true) & (true <= high)), np.mean(high - low)
     bias = np.mean([i.mean for i in found]) - true
     tails = f"misses {100 * np.mean(true < low):.1f}% below, {100 * np.mean(true > high):.1f}% above"
     seconds = time.perf_counter() - start
-    print(f"coverage  {kind:26} n={n:4}  {100 * inside:5.1f}% of {sets}  ({tails}; mean width {width:.3f}, ", end="")
+    print(
+        f"coverage  {kind:26} n={n:4}  {100 * inside:5.1f}% of {len(found)}  ({tails}; mean width {width:.3f}, ", end=""
+    )
     print(f"bias {bias:+.4f}; {seconds:.0f} s)", flush=True)
 
 
@@ -147,14 +159,13 @@ def row_of(result: gate.GateResult) -> gate.GateRow:
     return next(row for row in result.rows if (row.setting, row.metric) == ("s3", "reward"))
 
 
-def gate_errors(n: int, tolerance: float, sets: int, processes: int) -> None:
-    with get_context("spawn").Pool(processes) as pool:
-        results = pool.map(gate_once, [(n, seed, tolerance) for seed in range(sets)], chunksize=10)
+def gate_errors(n: int, tolerance: float, args: argparse.Namespace) -> None:
+    results = simulate(gate_once, [(n, seed, tolerance) for seed in range(args.sets)], args)
     unchanged, limit, found = (100 * np.mean([r[i] == "regression" for r in results]) for i in range(3))
     passed = 100 * np.mean([r[0] == "pass" for r in results])
     print(f"gate      n={n:4} tolerance {tolerance:.2f}: unchanged run called a regression {unchanged:.1f}%", end=" ")
     print(f"(pass {passed:.1f}%), loss at the tolerance in all rows {limit:.1f}%,", end=" ")
-    print(f"twice the detectable loss found {found:.1f}% of {sets}", flush=True)
+    print(f"twice the detectable loss found {found:.1f}% of {len(results)}", flush=True)
 
 
 def speed() -> None:
@@ -232,6 +243,7 @@ def main() -> None:
     )
     parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS, help="which coverages")
     parser.add_argument("--n", nargs="+", type=int, default=[128, 805], help="prompts")
+    parser.add_argument("--minutes", type=float, default=60, help="stop a figure after this long, with fewer data sets")
     parser.add_argument("--processes", type=int, default=2)
     args = parser.parse_args()
     if "speed" in args.only:
@@ -239,12 +251,12 @@ def main() -> None:
     if "gate" in args.only:
         for n in args.n:
             for tolerance in (0.0, 0.1):
-                gate_errors(n, tolerance, args.sets, args.processes)
+                gate_errors(n, tolerance, args)
     if "coverage" in args.only:
         for kind in args.kinds:
             # AlpacaEval's gamed baselines weigh against all 805 instructions: a smaller n is another estimand.
             for n in args.n if kind != "AlpacaEval LC difference" else [805]:
-                coverage(kind, n, args.sets, args.processes)
+                coverage(kind, n, args)
 
 
 if __name__ == "__main__":
