@@ -1,6 +1,7 @@
 """Which rows each training reads, and in which order the trainings of ``pair``, ``all`` and the rounds follow."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 from harness.errors import UserError
 from harness.training import config, data, scratch
@@ -145,6 +146,6 @@ def _tuned(path: str, untuned, options: dict):
     from guiders.adapter import adapter_base
 
     on = adapter_base(path)
-    if on is not None and on == str(untuned.name):
+    if on is not None and Path(on).resolve() == Path(untuned.name).resolve():
         return untuned.adapted(path, options["template"])
     return LM.load(path, **options)

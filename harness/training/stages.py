@@ -127,7 +127,8 @@ class Trainer:
             )
             figures = held_out.preference(settings.beta * (ratios(model) - before))
             if settings.lora.rank:
-                figures |= _memory(model, untuned, name)
+                _name_base(model, untuned, name)
+                figures |= _memory(model)
             self.session.finish("dpo", _saves(model, tokenizer), figures, name)
             return figures
 
@@ -199,14 +200,19 @@ def _saves(model, tokenizer, method: str = "save_pretrained") -> Callable[[Path]
     return save
 
 
-def _memory(model, untuned: str, name: str) -> dict:
-    """Bytes of tuned and untuned in memory, on one set of weights and as two models; names the untuned model in the
-    adapter: beside it where the two are saved together."""
+def _name_base(model, untuned: str, name: str) -> None:
+    """Say in the adapter which model it belongs to: the one beside it where the two are saved together."""
+    settings = copy.copy(model.peft_config["default"])
+    local = Path(untuned)
+    alone = str(local.resolve()) if local.is_dir() else untuned
+    settings.base_model_name_or_path = f"../{local.name}" if name else alone
+    model.peft_config["default"] = settings
+
+
+def _memory(model) -> dict[str, int]:
+    """Bytes of tuned and untuned in memory, on one set of weights and as two models."""
     from guiders.adapter import weight_bytes
 
-    settings = copy.copy(model.peft_config["default"])
-    settings.base_model_name_or_path = f"../{Path(untuned).name}" if name else untuned
-    model.peft_config["default"] = settings
     shared = weight_bytes([model])
     adapter = sum(weight.numel() * weight.element_size() for key, weight in model.named_parameters() if "lora_" in key)
     return {"bytes_shared": shared, "bytes_two_models": 2 * (shared - adapter)}

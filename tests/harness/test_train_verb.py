@@ -75,7 +75,9 @@ def test_the_value_is_learned_and_is_what_guider_ivg_loads(head, rows, tiny_mode
     assert said.out.strip().splitlines()[-1].split("held out")[1] == last.split("held out")[1]
 
 
-def test_a_lora_pair_shares_its_weights_and_has_learned_the_preference(rows, tiny_models, tmp_path, capsys):
+def test_a_lora_pair_shares_its_weights_and_has_learned_the_preference(
+    rows, tiny_models, tmp_path, monkeypatch, capsys
+):
     out = tmp_path / "pair"
     code, said = train(
         "train=pair", "train.sft.epochs=2", "train.sft.learning_rate=0.01", "train.dpo.epochs=6",
@@ -95,6 +97,11 @@ def test_a_lora_pair_shares_its_weights_and_has_learned_the_preference(rows, tin
     )
     tuned, untuned = built.token.tuned, built.token.untuned
     assert tuned.model.shared is untuned.model
+    moved = tmp_path / "moved"
+    out.rename(moved)
+    monkeypatch.chdir(tmp_path)
+    assert LM.load("moved/tuned").model.shared.name_or_path == str(moved / "untuned")
+    moved.rename(out)
     fresh = LM.load(str(out / "untuned"))
     ids = torch.tensor([fresh.encode_prompt("The film 3")])
     assert torch.equal(untuned.model(input_ids=ids).logits, fresh.model(input_ids=ids).logits)
