@@ -44,6 +44,9 @@ def main(arguments: list[str]) -> int:
     settings = settings_of(sweep, composed.guider_overrides)
     judging = Judging(sweep.judge, sweep.select.metric or "gold_reward") if sweep.judge else None
     run = RunFolder(sweep.run_dir)
+    if dry and sweep.task.names:
+        print(f"{len(settings)} settings, each on {', '.join(sweep.task.names)}; a setting that is done is read back")
+        return 0
     if dry:
         plan = Plan(sweep, settings, Resolver(build=False), run, Manifest(run.path / "manifest.json"))
         print(dry_run(plan))
