@@ -7,7 +7,7 @@ from reports.errors import ReportError
 
 
 def holm(p_values: ArrayLike) -> np.ndarray:
-    """Holm-adjusted p-values (Holm 1979, "A simple sequentially rejective multiple test procedure"), in the given order.
+    """Holm-adjusted p-values (Holm 1979, "A simple sequentially rejective multiple test procedure"), in order.
 
     Rejecting where the adjusted value is at most α keeps the chance of any false rejection in the family at most α,
     whatever the dependence. Raises ReportError for a value outside [0, 1].
