@@ -33,13 +33,19 @@ class Tax:
         self.sweep, self.settings, self.pool, self.folder = sweep, settings, pool, folder
         own = [str(Path(tasks.__file__).parent)]
         more = [str(Path(sweep.task.path).expanduser())] if sweep.task.path else []
-        self.manager = TaskManager(include_path=[*own, *more])
         try:
-            self.loaded = self.manager.load(list(sweep.task.names))["tasks"]
+            try:
+                self._load(TaskManager(include_path=[*own, *more], include_defaults=False))
+            except KeyError:  # lm-eval's own tasks take some seconds to scan
+                self._load(TaskManager(include_path=[*own, *more]))
         except KeyError as error:
             mend = "see `python -m harness lm_eval ls tasks`"
             raise UserError(f"task.names: lm-eval knows no task {error}; {mend}") from None
         self._check()
+
+    def _load(self, manager) -> None:
+        self.manager = manager
+        self.loaded = manager.load(list(self.sweep.task.names))["tasks"]
 
     def _check(self) -> None:
         asked = [name for name, task in self.loaded.items() if task.OUTPUT_TYPE in LIKELIHOOD]
