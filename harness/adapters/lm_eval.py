@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 DEFAULT_MAX_NEW_TOKENS = 256
 # the decoder fills its batches by itself
 NOT_OURS = {"batch_size", "max_batch_size"}
+# what lm-eval's command line passes where no device is named
+LM_EVALS_DEVICE = "cuda:0"
 HANDLED = {"until", "max_gen_toks", "temperature", "do_sample", "top_k", "top_p"}
 
 Respond = Callable[[Sequence["Asked"], "Sampling"], list[str]]
@@ -55,6 +57,8 @@ class GuidedLM(TemplateLM):
     def __init__(self, **arguments: Any):
         from harness.guided import one_guider
 
+        if arguments.get("device") == LM_EVALS_DEVICE:
+            arguments["device"] = _device()
         overrides = [f"{name}={_override(value)}" for name, value in arguments.items() if name not in NOT_OURS]
         chosen = one_guider(overrides)
         self._start(lambda: chosen.pool.guider(chosen.config), chosen.sampling, chosen.seed, chosen.info)
@@ -251,6 +255,13 @@ def decode(
 
     found = generate(guider, [one.prompt for one in prompts], sampling, batch_tokens=batch_tokens, trace=trace)
     return sorted(found, key=lambda generation: generation.index)
+
+
+def _device() -> str:
+    """lm-eval's default device where there is one, else the processor, as lm-eval's own models do."""
+    import torch
+
+    return LM_EVALS_DEVICE if torch.cuda.is_available() else "cpu"
 
 
 def register() -> None:

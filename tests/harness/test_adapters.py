@@ -7,6 +7,7 @@ import torch
 from lm_eval.api.instance import Instance
 
 from harness.adapters.lm_eval import GuidedLM, register
+from harness.adapters.lm_eval_cli import named_tasks
 from harness.errors import UserError
 from harness.store import Lines
 
@@ -178,3 +179,21 @@ def test_registering_twice_is_one_registration():
     register()
     register()
     assert get_model("ivg") is GuidedLM
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--tasks reviews --limit 3",
+        "run --model ivg -t reviews,reviews_dev --limit 3",
+        "--tasks=reviews --model ivg",
+        "--model ivg --tasks reviews reviews_dev --output_path reviews",
+    ],
+)
+def test_the_named_tasks_are_those_that_lm_evals_parser_reads(line):
+    from lm_eval._cli import HarnessCLI
+
+    words = line.split()
+    parsed = HarnessCLI()._parser.parse_args(words if words[0] == "run" else ["run", *words])
+    assert named_tasks(words) == parsed.tasks
+    assert named_tasks([*words, "--config", "own.yaml"]) == []
