@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.utils import get_object
 
+from harness.device import checked
 from harness.errors import UserError
 from harness.nearest import nearest
 
@@ -161,11 +162,14 @@ class Pool:
 
     Args:
         device: where every model is put: "cpu", "cuda", "cuda:1", "mps".
+
+    Raises:
+        UserError: there is no such device.
     """
 
     def __init__(self, resolver: Resolver, device: str = "cpu"):
         self.resolver = resolver
-        self.device = device
+        self.device = checked(device)
         self._models: dict[tuple, LM | Classifier] = {}
 
     def guider(self, config: dict) -> "Guider":

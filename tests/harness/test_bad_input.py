@@ -201,3 +201,11 @@ def test_ctrl_c_says_how_to_go_on(monkeypatch, capsys):
     monkeypatch.setattr(verbs.Verb, "load", lambda self: interrupted)
     assert main(["sweep"]) == 130
     assert capsys.readouterr().err.strip() == "stopped; run the same command to go on"
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+def test_a_device_that_is_not_there_is_named_before_anything_is_loaded(device, tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    line = refused(["sweep", *tiny, f"device={device}"], capsys)
+    assert f"device={device}" in line
+    assert "device=cpu" in line
