@@ -33,6 +33,9 @@ def main(arguments: list[str]) -> int:
     if {"-h", "--help"} & set(arguments):
         show_options("sweep", Sweep, {"--dry-run": "print the trials, what is done and the time left; run nothing"})
         return 0
+    os.environ.setdefault("TQDM_DISABLE", "1")  # other packages' bars; the sweep has its own
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     dry = "--dry-run" in arguments
     overrides = [argument for argument in arguments if argument != "--dry-run"]
     composed = compose("sweep", overrides)
@@ -62,9 +65,6 @@ def main(arguments: list[str]) -> int:
 
 
 def _run(sweep: Sweep, settings, judging: Judging | None, run: RunFolder, arguments: list[str], overrides: list) -> int:
-    os.environ.setdefault("TQDM_DISABLE", "1")  # lm-eval's bars; the sweep has its own
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     began = time.perf_counter()
     manifest = Manifest(run.path / "manifest.json")
     write_text(run.path / "config.yaml", _config_text(sweep, overrides))
