@@ -1,4 +1,4 @@
-# make sweep | make test | make check; the first one makes .venv.
+# make sweep | make test | make check | make gate; the first one makes .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -15,7 +15,7 @@ TYPED := guiders/__init__.py guiders/lm.py guiders/score.py guiders/decode.py gu
 export OMP_NUM_THREADS ?= 2
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: sweep test check clean
+.PHONY: sweep test check gate clean
 
 sweep: $(STAMP)
 	@$(BIN)/python -m harness sweep $(ARGS)
@@ -28,6 +28,12 @@ check: $(STAMP)
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy $(TYPED)
 	@$(BIN)/python -m pytest -q tests/test_imports.py
+
+# From nothing: records that another decoder left would be taken as this one's.
+gate: $(STAMP)
+	@rm -rf runs/gate
+	@$(BIN)/python -m harness sweep preset=gate
+	@$(BIN)/python -m harness gate run=runs/gate $(ARGS)
 
 # torch first and alone, so that the build without CUDA packages is the one that the rest is resolved against; the stamp
 # keeps a second run from asking the package index anything.

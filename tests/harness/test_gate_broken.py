@@ -1,0 +1,72 @@
+"""The project's own gate: it passes the guiders as they are, and catches each one that is broken on purpose."""
+
+import shutil
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+import torch
+
+from guiders import ChunkBeam, Implicit
+from guiders.value.model import ValueModel
+from harness.cli import main
+
+BASELINE = Path(__file__).resolve().parents[2] / "baselines/embedded.json"
+
+
+@pytest.fixture(scope="module")
+def intact(tmp_path_factory) -> Path:
+    """The run of the gate's sweep; the embedded models come from the cache, or are built once."""
+    run = tmp_path_factory.mktemp("gate") / "intact"
+    assert main(["sweep", "preset=gate", f"run_dir={run}"]) == 0
+    return run
+
+
+@pytest.fixture
+def caught(intact, tmp_path):
+    """Decode one method again with what is broken by now, and gate: {(method, metric)} of the regressions.
+
+    The breakages touch the second method of a pair too; the gate has to see them in one.
+    """
+
+    def run(method: str) -> set[tuple[str, str]]:
+        broken = tmp_path / "broken"
+        shutil.copytree(intact, broken, ignore=shutil.ignore_patterns(f"{method}-*.jsonl", "report"))
+        assert main(["sweep", "preset=gate", f"run_dir={broken}"]) == 0
+        assert main(["gate", f"run={broken}", f"baseline={BASELINE}"]) == 1
+        cases = ElementTree.parse(broken / "gate.xml").getroot().iter("testcase")
+        failed = [case for case in cases if case.find("failure") is not None]
+        return {(case.get("classname").split()[0], case.get("name")) for case in failed}
+
+    return run
+
+
+@pytest.mark.timeout(900)  # builds the embedded models where the cache has none
+def test_the_guiders_as_they_are_pass(intact):
+    assert main(["gate", f"run={intact}", f"baseline={BASELINE}"]) == 0
+
+
+def test_a_flipped_sign_of_the_weight_is_caught(caught, monkeypatch):
+    shift = Implicit.shift
+    monkeypatch.setattr(Implicit, "shift", lambda self, tuned, untuned: -shift(self, tuned, untuned))
+    assert ("eft", "gold_reward") in caught("eft")
+
+
+def test_a_shuffled_value_head_is_caught(caught, monkeypatch):
+    """Every hypothesis gets another one's value. (Shuffled weights of the head would not do: in so small a model two
+    shuffles in five leave a head that ranks hypotheses as before.)"""
+    load, generator = ValueModel.load, torch.Generator().manual_seed(0)
+
+    def shuffled(*arguments, **options):
+        model = load(*arguments, **options)
+        model.score_head.register_forward_hook(lambda _, __, out: out[torch.randperm(len(out), generator=generator)])
+        return model
+
+    monkeypatch.setattr(ValueModel, "load", shuffled)
+    assert ("chunk_explicit", "gold_reward") in caught("chunk_explicit")
+
+
+def test_an_ignored_chunk_length_is_caught(caught, monkeypatch):
+    """Without chunks the search is best-of-16: its bound on the divergence falls, and the reward to best-of-16's."""
+    monkeypatch.setattr(ChunkBeam, "__post_init__", lambda self: object.__setattr__(self, "length", None))
+    assert ("chunk_explicit", "kl not lower") in caught("chunk_explicit")
