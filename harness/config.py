@@ -131,10 +131,6 @@ class Select(Part):
     seeds: Seeds = Field([0], description="seeds of the dev trials")
 
 
-class Launcher(Part):
-    name: Literal["local"] = Field("local", description="where trials run")
-
-
 class Sweep(Part):
     name: str = Field(description="name of the run")
     run_dir: str = Field(description="folder of the run")
@@ -146,7 +142,6 @@ class Sweep(Part):
     sampling: SamplingSpec
     select: Select
     judge: dict[str, Any] | None = Field(None, description="who compares each answer with the base's; null: nobody")
-    launcher: Launcher
     device: str = Field("cpu", description="cpu, cuda, cuda:1, mps")
     block: Count = Field(64, description="prompts that are decoded and recorded together")
     batch_tokens: Count | None = Field(None, description="most tokens in a batch's caches; null: chosen by the decoder")

@@ -6,7 +6,7 @@ from pydantic import BaseModel
 
 from harness.compose import choices, compose
 
-GROUPS = ("preset", "task", "model", "guider", "grid", "judge", "launcher")
+GROUPS = ("preset", "task", "model", "guider", "grid", "judge")
 
 
 def show_options(verb: str, schema: type[BaseModel], switches: dict[str, str]) -> None:

@@ -26,7 +26,7 @@ class Trial:
     """One run of one guider over one split of a task with one seed.
 
     Everything that decides the outputs is here, by content (a model by its revision, a task by the hash of its files),
-    and nothing else: no batch size, device, launcher or path.
+    and nothing else: no batch size, device or path.
 
     Attributes:
         method: name of the guider's configuration.
