@@ -76,8 +76,8 @@ def main(arguments: list[str]) -> int:
     baseline = read_baseline(file)
     for side, found in (("run", run), ("baseline", baseline)):
         _refuse_unmeasured(side, found, spec.metrics)
-    sides = (_columns(side, spec.metrics) for side in (run, baseline))
-    result = compare(*sides, [metric for held in _rows(spec.metrics) for metric in held[1]])
+    metrics = [row for _, rows in _rows(spec.metrics) for row in rows]
+    result = compare(_columns(run, spec.metrics), _columns(baseline, spec.metrics), metrics)
     text = markdown(result) + "\n" + _models(revisions, baseline["hashes"]) + "\n"
     print(text)
     _write(Path(spec.junit).expanduser() if spec.junit else path / "gate.xml", junit(result))
