@@ -16,7 +16,5 @@ def checked(device: str) -> str:
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError):  # the last two: a torch built without it
-        raise UserError(
-            f"device={device}: not on this machine, or not in this torch; set device=cpu"
-        ) from None
+        raise UserError(f"device={device}: not on this machine, or not in this torch; set device=cpu") from None
     return device
