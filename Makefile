@@ -29,10 +29,10 @@ check: $(STAMP)
 	@$(BIN)/mypy $(TYPED)
 	@$(BIN)/python -m pytest -q tests/test_imports.py
 
-# From nothing: records that another decoder left would be taken as this one's.
+# From nothing: records that another decoder left would be taken as this one's. One thread: the models are tiny.
 gate: $(STAMP)
 	@rm -rf runs/gate
-	@$(BIN)/python -m harness sweep preset=gate
+	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m harness sweep preset=gate
 	@$(BIN)/python -m harness gate run=runs/gate $(ARGS)
 
 # torch first and alone, so that the build without CUDA packages is the one that the rest is resolved against; the stamp
