@@ -42,7 +42,7 @@ def compose(verb: str, arguments: list[str]) -> Composed:
     Raises:
         UserError: an override that does not parse, or an unknown key, group or choice, with the nearest right one.
     """
-    chosen, inside, groups, values = None, [], [], []
+    chosen, inside, groups, values, absent = None, [], [], [], []
     for override in _parse(arguments):
         key = override.get_key_element().lstrip("+~")
         if key == GUIDER:
@@ -52,6 +52,8 @@ def compose(verb: str, arguments: list[str]) -> Composed:
         elif key == "task" and str(override.value()).endswith((".yaml", ".yml")):
             groups.append("task=lm_eval")
             values.append(_parse([f"task.path={override.get_value_element_as_str()}"])[0])
+        elif key in _groups() and override.value() is None:  # judge=null, ~judge
+            absent.append(key)
         elif key in _groups():
             groups.append(_group_choice(key, override))
         else:
@@ -65,6 +67,7 @@ def compose(verb: str, arguments: list[str]) -> Composed:
         raise UserError(_first_line(error)) from None
     if chosen is not None:
         plain[GUIDER] = chosen
+    plain |= dict.fromkeys(absent)
     return Composed(plain, inside)
 
 

@@ -7,6 +7,7 @@ import pytest
 from harness.cli import main, overview
 from harness.compose import choices, compose, guider_config
 from harness.config import Sweep, validated
+from harness.errors import UserError
 from harness.judges.config import build_judge, judge_spec
 from harness.models import Pool, Resolver
 from harness.trials import settings_of
@@ -81,3 +82,13 @@ def test_help_shows_every_option_with_its_default(capsys):
     }.items():
         assert any(line.split()[:2] == [key, default] for line in out.splitlines()), key
     assert "--dry-run" in out
+
+
+@pytest.mark.parametrize("override", ["judge=null", "~judge"])
+def test_a_group_can_be_left_out(override):
+    assert validated(Sweep, compose("sweep", [override]).config).judge is None
+
+
+def test_a_group_that_is_needed_cannot():
+    with pytest.raises(UserError, match="task"):
+        validated(Sweep, compose("sweep", ["task=null"]).config)
