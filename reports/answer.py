@@ -63,7 +63,7 @@ def answer(table: Table, metric: str = "gold_reward") -> Answer:
     run, caveats = table.run, []
     if not any(row.figures.get(metric) for row in table.rows):
         found = next(
-            (name for name in (*run.metrics, "win_rate") if any(r.figures.get(name) for r in table.rows)), None
+            (name for name in ("win_rate", *run.metrics) if any(r.figures.get(name) for r in table.rows)), None
         )
         if found:
             caveats.append(f"No {figure_name(metric)} was recorded: settings are compared by {figure_name(found)}.")
