@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any
 
+import yaml
 from pydantic import BeforeValidator, Field
 
 from harness.compose import compose
@@ -20,26 +21,37 @@ class Report(Part):
     runs: Annotated[list[str], BeforeValidator(_as_list), Field(min_length=1)] = Field(
         ["runs/embedded"], description="folders of runs; several are compared"
     )
+    run: str | None = Field(None, description="folder of one run, in place of runs")
+    common: bool = Field(False, description="compare runs with unequal prompts on the prompts that they share")
+    metric: str | None = Field(None, description="figure that settings are compared by; null: the first run's own")
     out: str | None = Field(None, description="where the report goes; null: into the first run's folder")
 
 
 def main(arguments: list[str]) -> int:
-    """``python -m harness report runs=[runs/A,runs/B] out=PATH``"""
+    """``python -m harness report run=runs/A`` or ``runs=[runs/A,runs/B] common=true``"""
     if {"-h", "--help"} & set(arguments):
         show_options("report", Report, {})
         return 0
     spec = validated(Report, compose("report", arguments).config)
-    runs = [Path(run).expanduser() for run in spec.runs]
+    runs = [Path(run).expanduser() for run in ([spec.run] if spec.run else spec.runs)]
     for run in runs:
         if not run.is_dir():
-            raise UserError(f"runs={run}: no such run; give the folder that a sweep has written, as runs/NAME")
+            raise UserError(f"run={run}: no such run; give the folder that a sweep has written, as runs/NAME")
     out = Path(spec.out).expanduser() if spec.out else runs[0] / "report"
     from reports.compile import compile_report
     from reports.terminal import table
 
-    print(table(compile_report(runs, out)))
+    metric = spec.metric or _metric(runs[0])
+    print(table(compile_report(runs, out, common=spec.common, metric=metric)))
     print(f"report: {out / 'index.html'}")
     return 0
+
+
+def _metric(run: Path) -> str:
+    """The figure by which a run's sweep chose its settings."""
+    config = run / "config.yaml"
+    select = yaml.safe_load(config.read_text(encoding="utf-8")).get("select") if config.exists() else None
+    return (select or {}).get("metric") or "gold_reward"
 
 
 def compile_run(run: RunFolder) -> None:
@@ -50,5 +62,5 @@ def compile_run(run: RunFolder) -> None:
     if run.report_is_fresh():
         print((run.report / "table.txt").read_text(encoding="utf-8"), end="")
         return
-    text = table(compile_report([run.path], run.report))
+    text = table(compile_report([run.path], run.report, metric=_metric(run.path)))
     print(text)
