@@ -120,4 +120,5 @@ def test_no_dev_and_other_metrics_are_carried(tmp_path):
     assert row["gold_reward"] is None
     assert row["fluency"] is None
     assert row["exact_match"] == {"mean": 1.0, "low": 1.0, "high": 1.0}
-    assert found.metric == "win_rate"  # the run's judge knows what is better; a task's metric need not say which way is up
+    # the run's judge knows what is better; a task's metric need not say which way is up
+    assert found.metric == "win_rate"
