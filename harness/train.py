@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness.compose import choices, compose
 from harness.config import validated
+from harness.device import checked
 from harness.errors import UserError
 from harness.judge import options
 from harness.manifest import versions
@@ -43,6 +44,7 @@ def main(arguments: list[str]) -> int:
     if spec.out is None:
         raise UserError("out: not set; give out=FOLDER for the trained model")
     _quiet()
+    checked(spec.device)
     from harness.training.recipe import Recipe, columns
     from harness.training.stages import Trainer
 

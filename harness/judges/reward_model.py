@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 from collections.abc import Sequence
 
+from harness.device import checked
 from harness.errors import UserError
 from harness.judges.reward import Reward
 
@@ -23,6 +24,7 @@ class RewardModel:
     def __init__(self, model: str, revision: str | None = None, batch_size: int = 8, device: str = "cpu"):
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+        checked(device)
         options = {"revision": revision, "trust_remote_code": False}
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(model, **options)
