@@ -131,6 +131,10 @@ class Select(Part):
     seeds: Seeds = Field([0], description="seeds of the dev trials")
 
 
+class Record(Part):
+    trace: bool = Field(False, description="record what guidance and search did at every step, for the report")
+
+
 class Sweep(Part):
     name: str = Field(description="name of the run")
     run_dir: str = Field(description="folder of the run")
@@ -145,7 +149,7 @@ class Sweep(Part):
     device: str = Field("cpu", description="cpu, cuda, cuda:1, mps")
     block: Count = Field(64, description="prompts that are decoded and recorded together")
     batch_tokens: Count | None = Field(None, description="most tokens in a batch's caches; null: chosen by the decoder")
-    trace: bool = Field(False, description="record the search's steps for the report")
+    record: Record = Field(default_factory=Record)
     models: Literal["named", "tiny"] = Field("named", description="tiny: random models in place of published ones")
     published: list[Published] = Field([], description="figures to show beside ours")
 

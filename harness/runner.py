@@ -43,7 +43,7 @@ class Runner:
         guider, task = self._guiders[id(job.setting)], self._tasks[job.file.name]
 
         def generate(prompts, sampling):
-            return decode(guider, prompts, sampling, sweep.batch_tokens, sweep.trace)
+            return decode(guider, prompts, sampling, sweep.batch_tokens, sweep.record.trace)
 
         recorder = Recorder(run, trial, generate, sweep.block, self.progress.advance)
         model = GuidedLM.of(lambda: guider, trial.sampling, trial.seed, trial.row(False), recorder.respond)
