@@ -33,7 +33,15 @@ def points(overrides: list[str]) -> list[tuple[str, dict]]:
 
 @pytest.mark.parametrize(
     "same",
-    ["block=7", "batch_tokens=4096", "device=cuda", "run_dir=elsewhere", "name=other", "record.trace=true", "task.n_dev=2"],
+    [
+        "block=7",
+        "batch_tokens=4096",
+        "device=cuda",
+        "run_dir=elsewhere",
+        "name=other",
+        "record.trace=true",
+        "task.n_dev=2",
+    ],
 )
 def test_what_does_not_decide_the_outputs_is_not_in_the_id(same, tiny):
     assert ids([*tiny, same]) == ids(tiny)
