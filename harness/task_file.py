@@ -1,7 +1,6 @@
 """A task's file, read without lm-eval: its name, what it is by content, and whether its rows can be asked."""
 
 import hashlib
-import json
 import re
 from dataclasses import dataclass
 from importlib import metadata
@@ -12,6 +11,7 @@ import yaml
 import tasks
 from harness.config import Task
 from harness.errors import UserError
+from harness.json_lines import objects
 
 FIELD = re.compile(r"\{\{\s*(\w+)[^}]*\}\}")
 
@@ -128,21 +128,10 @@ def _check_rows(file: Path, config: dict) -> None:
     fields = FIELD.findall(text) if isinstance(text, str) else []
     if isinstance(text, str) and "{" not in text and text.isidentifier():
         fields = [text]
-    with file.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise UserError(f"{file}:{number}: not JSON ({error}); mend or remove the line") from None
-            if not isinstance(row, dict):
-                raise UserError(f"{file}:{number}: not a JSON object; write one object per line")
-            for name in fields:
-                if row.get(name) in (None, ""):
-                    raise UserError(
-                        f"{file}:{number}: a row without a prompt: {name!r} is missing or empty; mend or remove it"
-                    )
+    for place, row in objects(file):
+        for name in fields:
+            if row.get(name) in (None, ""):
+                raise UserError(f"{place}: a row without a prompt: {name!r} is missing or empty; mend or remove it")
 
 
 def _hash(files: list[Path]) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import UserError
+from harness.json_lines import objects
 from harness.nearest import nearest
 from harness.training.config import Data
 
@@ -98,25 +99,11 @@ def _source(data: Data) -> Iterator[tuple[str, dict]]:
     if path.is_file():
         if path.suffix not in FORMATS:
             raise UserError(f"data={data.path}: neither of {', '.join(FORMATS)}; convert it")
-        yield from {".jsonl": _jsonl, ".csv": _csv, ".parquet": _parquet}[path.suffix](path)
+        yield from {".jsonl": objects, ".csv": _csv, ".parquet": _parquet}[path.suffix](path)
     elif path.exists() or data.path.startswith((".", "/", "~")) or path.suffix in FORMATS:
         raise UserError(f"data={data.path}: no such file; give a .jsonl, .csv or .parquet file, or a hub name")
     else:
         yield from _hub(data)
-
-
-def _jsonl(path: Path) -> Iterator[tuple[str, dict]]:
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise UserError(f"{path}:{number}: not JSON ({error}); mend or remove the line") from None
-            if not isinstance(row, dict):
-                raise UserError(f"{path}:{number}: not a JSON object; write one object a line")
-            yield f"{path}:{number}", row
 
 
 def _csv(path: Path) -> Iterator[tuple[str, dict]]:
