@@ -72,6 +72,9 @@ class Adapted(torch.nn.Module):
     def generation_config(self):
         return self.shared.generation_config
 
+    def get_output_embeddings(self) -> torch.nn.Module | None:
+        return self.shared.get_output_embeddings()
+
     def forward(self, *args, **kwargs):
         """As the shared model's, with the adapter on."""
         self._switch(True)

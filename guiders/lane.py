@@ -4,10 +4,11 @@ import torch
 
 from guiders.attention import attending
 from guiders.cache import Pass, SegmentCache
+from guiders.head import HeadBuffer
 from guiders.lm import LM
 
 GROUP_TOKENS = 256  # fewer tokens in one pass leave a device idle
-LOGITS_BUDGET = 1 << 28  # values that one pass may put out: wider vocabularies are consumed a few columns at a time
+LOGITS_BUDGET = 1 << 26  # values that one pass may put out: wider vocabularies are consumed a few columns at a time
 
 
 class Lane:
@@ -29,6 +30,7 @@ class Lane:
         self.model = lm.model
         self.device = lm.device
         self.cache = SegmentCache(slots, survivors, successors, columns, fixed)
+        self.head = HeadBuffer(lm.model)
         self.block = 64 if fixed else 1
         self.prompt_lengths = torch.ones(slots, dtype=torch.long, device=self.device)
         self.starts = torch.zeros(slots, survivors, dtype=torch.long, device=self.device)
@@ -85,11 +87,11 @@ class Lane:
         self.next_logits.copy_(logits.view(*tokens.shape, -1))
 
     def step(self, tokens: torch.Tensor) -> torch.Tensor:
-        """One token for every row: ``[P, S, K]`` -> logits ``[P, S, K, V]``."""
+        """One token for every row: ``[P, S, K]`` -> logits ``[P, S, K, V]``, overwritten by the next pass."""
         return self.consume(tokens[..., None])[..., 0, :]
 
     def consume(self, tokens: torch.Tensor, starts: torch.Tensor | None = None) -> torch.Tensor:
-        """Several tokens for every row: ``[P, S, K, n]`` -> logits ``[P, S, K, n, V]``.
+        """Several tokens for every row: ``[P, S, K, n]`` -> logits ``[P, S, K, n, V]``, overwritten by the next pass.
 
         Args:
             starts: ``[P, S, K]`` tokens of its survivor's history that a row goes on from; all of them where None.
@@ -157,7 +159,7 @@ class Lane:
     def _forward(self, tokens, now: Pass, keep: torch.Tensor | int = 0) -> torch.Tensor:
         # rows past their limit still compute: their positions must stay inside the model's table
         positions = now.positions.clamp(max=self.lm.max_length - 1)
-        with attending(self.model, self.cache, now):
+        with attending(self.model, self.cache, now), self.head.used():
             output = self.model(
                 input_ids=tokens,
                 position_ids=positions,

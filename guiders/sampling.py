@@ -9,6 +9,7 @@ import torch
 from guiders.errors import GuiderError
 
 _MASK = 0xFFFFFFFF
+WIDTH = 256  # ids in a block of the distribution function
 
 
 @dataclass(frozen=True)
@@ -113,17 +114,32 @@ def draw(probabilities: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
     """Tokens by inverting the distribution function: ``[..., V]`` and numbers ``[..., m]`` -> ids ``[..., m]``.
 
     One number a token, and one distribution for all m draws from it. A token of probability 0 is never drawn. The
-    function is summed in float64, by blocks of the vocabulary and then within the block that the number falls into.
+    probabilities need not sum to 1: numbers are taken as shares of their sum.
     """
-    block, vocabulary = 256, probabilities.shape[-1]
-    blocks = torch.nn.functional.pad(probabilities, (0, -vocabulary % block)).unflatten(-1, (-1, block))
-    cumulated = blocks.sum(-1, dtype=torch.float64).cumsum(-1)
+    weights = torch.nn.functional.pad(probabilities, (0, -probabilities.shape[-1] % WIDTH))
+    return invert(weights, cumulated_blocks(weights), numbers)
+
+
+def cumulated_blocks(weights: torch.Tensor) -> torch.Tensor:
+    """The distribution function at the end of every block: ``[..., n·WIDTH]`` -> ``[..., n]`` in float64."""
+    return weights.unflatten(-1, (-1, WIDTH)).sum(-1).double().cumsum(-1)
+
+
+def invert(weights: torch.Tensor, cumulated: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+    """Ids ``[..., m]`` at which the distribution function passes the numbers ``[..., m]``.
+
+    First the block that a number falls into, then the id within it, summed in float64.
+
+    Args:
+        weights: ``[..., n·WIDTH]`` unnormalised probabilities. cumulated: of these, by `cumulated_blocks`.
+    """
+    blocks = weights.unflatten(-1, (-1, WIDTH))
     wanted = _below(numbers.to(cumulated.device) * cumulated[..., -1:], cumulated[..., -1:])
     where = torch.searchsorted(cumulated, wanted, right=True)
     before = torch.where(where > 0, cumulated.gather(-1, (where - 1).clamp_min(0)), 0.0)
-    chosen = blocks.gather(-2, where[..., None].expand(*where.shape, block)).cumsum(-1, dtype=torch.float64)
+    chosen = blocks.gather(-2, where[..., None].expand(*where.shape, WIDTH)).cumsum(-1, dtype=torch.float64)
     inside = torch.searchsorted(chosen, _below(wanted - before, chosen[..., -1])[..., None], right=True)[..., 0]
-    return where * block + inside
+    return where * WIDTH + inside
 
 
 def _below(wanted: torch.Tensor, total: torch.Tensor) -> torch.Tensor:

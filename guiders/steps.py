@@ -12,7 +12,8 @@ import torch
 from guiders.errors import GuiderError
 from guiders.guider import Guider
 from guiders.lane import Lane
-from guiders.sampling import Sampling, distribution, divergence, draw
+from guiders.next_token import next_token
+from guiders.sampling import Sampling
 from guiders.search.sample import QUANTUM
 
 
@@ -87,22 +88,17 @@ class Stepper:
         for t in range(shape[-1]):
             first = t == 0
             logits = [lane.next_logits if first else lane.step(tokens[..., t - 1]) for lane in self.lanes]
-            guided = self.guider.combine(logits)
-            probabilities = distribution(guided, self.sampling)
             # at the first step one distribution serves all successors of a survivor, later each row has its own
-            new = draw(probabilities, numbers[..., t] if first else numbers[..., t : t + 1])
-            tokens[..., t] = torch.where(alive, new if first else new[..., 0], 0)
+            u = numbers[..., t] if first else numbers[..., t : t + 1]
+            new = next_token(self.guider, self.sampling, logits, u, self.measures_kl, self.wanted, self.trace)
+            tokens[..., t] = torch.where(alive, _by_row(new.tokens, first), 0)
             if ratios is not None:
-                ratios[..., t] = _log_ratio(logits[self.wanted], logits[self.wanted + 1], new, first)
-            if self.measures_kl:
-                base = logits[0][..., : guided.shape[-1]].to(guided.dtype)
-                step_kl = divergence(probabilities, guided, base, self.sampling)
-                kl[..., t] = step_kl[..., None] if first else step_kl
+                ratios[..., t] = _by_row(new.ratio, first)
+            if new.kl is not None:
+                kl[..., t] = new.kl[..., None] if first else new.kl
             if changed is not None:
-                other = guided.argmax(-1) != logits[0][..., : guided.shape[-1]].argmax(-1)
-                changed[..., t] = other[..., None] if first else other
-            sane = torch.isfinite(probabilities.sum(-1))
-            finite = finite & (sane[..., None] if first else sane).logical_or(~alive).all()
+                changed[..., t] = new.changed[..., None] if first else new.changed
+            finite = finite & (new.finite[..., None] if first else new.finite).logical_or(~alive).all()
             counts = counts + alive
             ended = ended | (alive & torch.isin(tokens[..., t], self.eos))
             alive = alive & ~ended & (t + 1 < remaining)[:, None, None]
@@ -160,9 +156,6 @@ class Graphs:
         return graph.replay, taken
 
 
-def _log_ratio(tuned: torch.Tensor, untuned: torch.Tensor, tokens: torch.Tensor, first: bool) -> torch.Tensor:
-    """log π⁺ − log π⁻ of the drawn tokens: ``[P, S, K]``."""
-    tokens = tokens.to(tuned.device)
-    ratio = (tuned.gather(-1, tokens) - tuned.logsumexp(-1, keepdim=True)).double()
-    ratio = ratio - (untuned.gather(-1, tokens) - untuned.logsumexp(-1, keepdim=True)).double().to(ratio.device)
-    return ratio if first else ratio[..., 0]
+def _by_row(drawn: torch.Tensor, first: bool) -> torch.Tensor:
+    """``[P, S, K]`` from K draws of a survivor, or from one draw of every row."""
+    return drawn if first else drawn[..., 0]

@@ -38,7 +38,7 @@ class Implicit:
         The log-softmax normalisers of the two models are constants over the vocabulary, and the guided distribution is
         normalised anyway.
         """
-        return self.weight * (tuned - untuned)
+        return (tuned - untuned).mul_(self.weight)
 
 
 def check_weight(weight: float) -> None:

@@ -1,0 +1,121 @@
+"""One step over the vocabulary: from the models' logits to every row's next token.
+
+On a CPU this goes over a few rows at a time, so that what lies between the logits and the token stays in the cache:
+whole tensors of 256 rows and 50,000 ids would pass through memory some twenty times, which takes half as long as the
+models do. On other devices all rows go at once, which launches the fewest kernels.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import torch
+
+from guiders.sampling import WIDTH, Sampling, cumulated_blocks, distribution, divergence, draw, invert
+
+BLOCK = 1 << 17  # logits of one model that are worked on together on a CPU; a few such tensors fit into its cache
+
+
+@dataclass
+class NextToken:
+    """What was drawn, for R rows with m numbers each.
+
+    Attributes:
+        tokens: ``[R, m]``. finite: ``[R]`` was there a number to draw by?
+        kl: ``[R]`` nats, KL(drawn from ‖ base), see `guiders.sampling.divergence`; None where not asked for.
+        ratio: ``[R, m]`` log π⁺ − log π⁻ of the tokens, float64; None where not asked for.
+        changed: ``[R]`` did guidance change the most likely token? None where not asked for.
+    """
+
+    tokens: torch.Tensor
+    finite: torch.Tensor
+    kl: torch.Tensor | None = None
+    ratio: torch.Tensor | None = None
+    changed: torch.Tensor | None = None
+
+
+def next_token(
+    guider,
+    sampling: Sampling,
+    logits: Sequence[torch.Tensor],
+    numbers: torch.Tensor,
+    kl: bool = False,
+    pair: int | None = None,
+    changed: bool = False,
+) -> NextToken:
+    """Draw every row's next tokens.
+
+    Args:
+        logits: ``[..., V]`` of the base, then of each token guide's models.
+        numbers: ``[..., m]`` uniform numbers: m draws from each row's distribution.
+        kl: measure the divergence from the base.
+        pair: the place among `logits` of a tuned model, its untuned next to it, whose ratio is wanted.
+        changed: compare the most likely token with the base's.
+
+    Returns:
+        tensors of the leading shape of `numbers`.
+    """
+    flat, uniform = [x.flatten(0, -2) for x in logits], numbers.flatten(0, -2)
+    rows = len(uniform)
+    some = max(1, BLOCK // flat[0].shape[-1]) if numbers.device.type == "cpu" else rows
+    parts = [
+        _rows(guider, sampling, [x[at : at + some] for x in flat], uniform[at : at + some], kl, pair, changed)
+        for at in range(0, rows, some)
+    ]
+    if len(parts) > 1:
+        columns = zip(*([getattr(part, f.name) for f in fields(NextToken)] for part in parts), strict=True)
+        parts = [NextToken(*(None if column[0] is None else torch.cat(column) for column in columns))]
+    return NextToken(
+        *(None if x is None else x.unflatten(0, numbers.shape[:-1]) for x in vars(parts[0]).values()),
+    )
+
+
+def _rows(guider, sampling: Sampling, logits, numbers, kl: bool, pair: int | None, changed: bool) -> NextToken:
+    guided = guider.combine(logits)
+    base = logits[0][..., : guided.shape[-1]]
+    if sampling.temperature and not sampling.top_k and sampling.top_p == 1:
+        tokens, total, kl_base = _uncut(guided, base, numbers, sampling.temperature, kl)
+    else:
+        probabilities = distribution(guided, sampling)
+        tokens, total = draw(probabilities, numbers), probabilities.sum(-1)
+        kl_base = divergence(probabilities, guided, base.to(guided.dtype), sampling) if kl else None
+    return NextToken(
+        tokens=tokens,
+        finite=torch.isfinite(total),
+        kl=kl_base,
+        ratio=None if pair is None else _log_ratio(logits[pair], logits[pair + 1], tokens),
+        changed=guided.argmax(-1) != base.argmax(-1) if changed else None,
+    )
+
+
+def _uncut(guided, base, numbers, temperature: float, kl: bool):
+    """`draw` from `distribution` and `divergence`, in the fewest passes over the vocabulary: the probabilities are never
+    divided by their sum."""
+    weights, top = _exponentials(guided, temperature)
+    cumulated = cumulated_blocks(weights)
+    total = cumulated[:, -1]
+    tokens = invert(weights, cumulated, numbers)
+    if not kl:
+        return tokens, total, None
+    shift = torch.linalg.vecdot(weights[:, : guided.shape[-1]], guided - base) / total / temperature
+    plain, plain_top = _exponentials(base.to(guided.dtype), temperature)
+    return tokens, total, shift - (total.log() + top) + (plain.sum(-1).log() + plain_top)
+
+
+def _exponentials(logits: torch.Tensor, temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """``exp((logits − max) / T)``, with zeros up to a whole number of blocks, and ``max / T``."""
+    top, vocabulary = logits.amax(-1, keepdim=True), logits.shape[-1]
+    room = logits.new_empty(len(logits), vocabulary + -vocabulary % WIDTH)
+    room[:, vocabulary:] = 0.0
+    inside = room[:, :vocabulary]
+    torch.sub(logits, top, out=inside)
+    if temperature != 1:
+        inside.div_(temperature)
+    inside.exp_()
+    return room, top[:, 0] / temperature
+
+
+def _log_ratio(tuned: torch.Tensor, untuned: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    """log π⁺ − log π⁻ of the drawn tokens: ``[R, m]``."""
+    tokens = tokens.to(tuned.device)
+    ratio = (tuned.gather(-1, tokens) - tuned.logsumexp(-1, keepdim=True)).double()
+    return ratio - (untuned.gather(-1, tokens) - untuned.logsumexp(-1, keepdim=True)).double().to(ratio.device)
