@@ -1,7 +1,7 @@
 """Attention to the three segments of a cache at once.
 
-Scores are computed once per shared copy of a key, one softmax runs over all segments, and values are read once per
-shared copy. It is one of transformers' attention functions, so that no architecture is rewritten.
+Keys and values are read once per shared copy, by all rows that share them, and one softmax runs over all segments.
+It is one of transformers' attention functions, so that no architecture is rewritten.
 """
 
 from contextlib import contextmanager
@@ -61,12 +61,16 @@ def segment_attention(
     cache = _active[-1]
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     if cache.now.kind == "prefill":
-        return _prefill_attention(query, key, value, scaling, sliding_window, softcap), None
+        parts = [
+            _prefill_attention(*(x[:, :, start:stop] for x in (query, key, value)), scaling, sliding_window, softcap)
+            for start, stop in cache.now.spans
+        ]
+        return torch.cat(parts, 1), None
     return _shared_attention(cache, query, scaling, sliding_window, softcap), None
 
 
 def _prefill_attention(query, key, value, scaling, window, softcap):
-    """Causal attention within right-padded prompts: pads come last, so no real token attends to one."""
+    """Causal attention within one prompt: ``[1, heads, n, D]`` -> ``[1, n, heads, D]``."""
     n = query.shape[2]
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
@@ -93,47 +97,51 @@ def _shared_attention(cache, query, scaling, window, softcap):
     """Scores against each segment once per shared copy, one softmax over all of them."""
     layer, now = cache.segments[cache.current], cache.now
     slots, survivors, successors = cache.shape
+    successors = successors if now.kind == "chunk" else 1
     rows, heads, n, width = query.shape
     kv_heads = layer.prompt[0].shape[1]
-    folded = heads // kv_heads * n  # query heads of one key-value head, and the new tokens, ride in one dimension
-    query = (query * scaling).reshape(rows, kv_heads, folded, width)
-    parts = [(layer.prompt, slots, slice(None))]
-    if now.history:
-        parts.append((layer.history, slots * survivors, slice(now.history)))
+    groups = heads // kv_heads  # query heads of one key-value head are rows of one product, as are the new tokens
+    each = groups * n
+    shape = (slots, kv_heads, survivors, successors, each)
     columns = now.offset + n if now.kind == "chunk" else 0
+
+    query = query.view(slots, survivors, successors, kv_heads, groups, n, width).permute(0, 3, 1, 2, 4, 5, 6)
+    query = torch.mul(query, scaling, out=query.new_empty(query.shape)).view(*shape, width)
+    of_slot, of_survivor = (slots, kv_heads, -1), (slots, kv_heads, survivors, successors * each)
+    scores = [(query.view(*of_slot, width) @ layer.prompt[0][..., : now.prompt]).view(*shape, -1)]
+    if now.history:
+        scores.append((query.view(*of_survivor, width) @ layer.history[0][..., : now.history]).view(*shape, -1))
     if columns:
-        parts.append((layer.chunk, slots * survivors * successors, slice(columns)))
-
-    def together(x, copies):  # [rows, H, f, D] -> [copies, H, rows per copy * f, D]
-        per = rows // copies
-        if per == 1:
-            return x
-        return x.view(copies, per, *x.shape[1:]).transpose(1, 2).reshape(copies, kv_heads, per * folded, -1)
-
-    def apart(x, copies):
-        per = rows // copies
-        if per == 1:
-            return x
-        return x.view(copies, kv_heads, per, folded, -1).transpose(1, 2).reshape(rows, kv_heads, folded, -1)
-
-    flat = [
-        tuple(segment.view(copies, *segment.shape[-3:])[:, :, cut] for segment in pair) for pair, copies, cut in parts
-    ]
-    scores = torch.cat(
-        [
-            apart(together(query, copies) @ keys.transpose(-1, -2), copies)
-            for (keys, _), (_, copies, _) in zip(flat, parts, strict=True)
-        ],
-        -1,
-    )
+        scores.append(query @ layer.chunk[0][:columns].movedim(0, -1))
+    scores = torch.cat(scores, -1)
     if softcap is not None:
         scores = softcap * torch.tanh(scores / softcap)
     mask = cache.mask(window, columns, scores.device, scores.dtype)
-    scores = scores.view(rows, kv_heads, -1, n, scores.shape[-1]) + mask
-    weights = _softmax(scores, query.dtype).view(rows, kv_heads, folded, -1)
-    output, start = 0, 0
-    for (_, values), (_, copies, _) in zip(flat, parts, strict=True):
-        length = values.shape[-2]
-        output = output + apart(together(weights[..., start : start + length], copies) @ values, copies)
-        start += length
-    return output.reshape(rows, heads, n, -1).transpose(1, 2)
+    scores.view(*shape[:-1], groups, n, -1).add_(mask.view(slots, 1, survivors, successors, 1, n, -1))
+    weights = _softmax(scores, query.dtype)
+
+    start = now.prompt
+    prompt = weights[..., :start].flatten(2, 4) @ layer.prompt[1][:, :, :start]
+    output = prompt.view(*shape, -1)
+    if now.history:
+        stop = start + now.history
+        history = weights[..., start:stop].flatten(3, 4) @ layer.history[1][..., : now.history, :]
+        output += history.view(*shape, -1)
+        start = stop
+    if columns:
+        _add_mixed(output, weights[..., start:], layer.chunk[1][:columns])
+    output = output.view(*shape[:-1], groups, n, -1).permute(0, 2, 3, 5, 1, 4, 6)
+    return output.reshape(rows, n, heads, -1)
+
+
+def _add_mixed(output, weights, values):
+    """``output += weights @ values`` for weights ``[..., m, c]`` and values ``[c, ..., D]``.
+
+    A CPU has thousands of these products, of one row by few columns. Below 400 multiplications torch does them one at a
+    time, in a plain loop; a column of all of them at once takes a third of that.
+    """
+    if output.device.type == "cpu" and weights.shape[-2:].numel() * values.shape[-1] < 400:
+        for column, value in enumerate(values.unsqueeze(-2)):
+            output.addcmul_(weights[..., column : column + 1], value)
+    else:
+        output += weights @ values.movedim(0, -2)

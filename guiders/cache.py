@@ -3,17 +3,25 @@
 Rows of a guided search share most of what they attend to. The cache keeps each shared part once:
 
 - the *prompt* segment, one copy per slot (a prompt being decoded): ``[P, H, T, D]``;
-- the *history* segment, one copy per surviving hypothesis: ``[P, S, H, T, D]``;
-- the *chunk* segment, one copy per row (successor of a survivor): ``[P, S, K, H, T, D]``.
+- the *history* segment, one copy per surviving hypothesis: ``[P, H, S, T, D]``;
+- the *chunk* segment, one copy per row (successor of a survivor): ``[T, P, H, S, K, D]``.
 
-A forward pass is of one of three kinds: ``prefill`` (rows are new prompts, written to the prompt segment), ``history``
-(rows are survivors) and ``chunk`` (rows are successors).
+Heads come before hypotheses, so that all rows that share a key are one matrix, and no score has to be moved before or
+after a product. The keys of the prompt and the history are stored transposed, ``[..., D, T]``: they are written once
+and read at every step, and a product of few rows is half as fast again with the transposed operand. Of the chunk, what
+one step writes lies together.
+
+A forward pass is of one of three kinds: ``prefill`` (new prompts, one after the other in a single row, written to the
+prompt segment), ``history`` (rows are survivors) and ``chunk`` (rows are successors).
 """
 
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
 import torch
 from transformers.cache_utils import Cache, DynamicLayer
+
+ALIGNED = 16  # columns that capacities are rounded up to, so that rows of transposed keys are aligned
 
 
 @dataclass
@@ -22,21 +30,28 @@ class Pass:
 
     Attributes:
         kind: "prefill", "history" or "chunk".
-        slots: ``[n]`` the slots written by a prefill.
-        offset: the first column written (prefill and chunk).
         positions: ``[rows, n]`` absolute positions of the new tokens.
+        slots, lengths: prefill: the slots of the prompts in the row, and how many tokens each has.
+        offset: chunk: the first column written.
         starts: ``[rows]`` tokens of the history that each row attends to (history: including the new one).
         prompt_lengths: ``[rows]``.
-        history: columns of the history segment that any row reads.
+        prompt, history: columns of these segments that any row reads.
     """
 
     kind: str
     positions: torch.Tensor
-    slots: torch.Tensor | None = None
+    slots: tuple[int, ...] = ()
+    lengths: tuple[int, ...] = ()
     offset: int = 0
     starts: torch.Tensor | None = None
     prompt_lengths: torch.Tensor | None = None
+    prompt: int = 0
     history: int = 0
+
+    @property
+    def spans(self) -> list[tuple[int, int]]:
+        """Where each prompt of a prefill begins and ends in its row."""
+        return list(pairwise(accumulate(self.lengths, initial=0)))
 
 
 class _Layer:
@@ -81,35 +96,53 @@ class SegmentCache(Cache):
         self.current = layer_idx
         layer, now = self.segments[layer_idx], self.now
         pair = (key_states, value_states)
-        n = key_states.shape[2]
+        slots, survivors, _ = self.shape
+        heads, n, _ = key_states.shape[1:]
         if now.kind == "prefill":
-            layer.prompt = self._room(layer.prompt, self.shape[:1], pair, n)
-            for segment, new in zip(layer.prompt, pair, strict=True):
-                segment[now.slots, :, :n] = new
+            layer.prompt = self._room(layer.prompt, (slots, heads), pair, now.prompt)
+            keys, values = layer.prompt
+            for slot, (start, stop) in zip(now.slots, now.spans, strict=True):
+                keys[slot, :, :, : stop - start] = key_states[0, :, start:stop].transpose(1, 2)
+                values[slot, :, : stop - start] = value_states[0, :, start:stop]
         elif now.kind == "history":
-            layer.history = self._room(layer.history, self.shape[:2], pair, now.history)
+            layer.history = self._room(layer.history, (slots, heads, survivors), pair, now.history)
             # survivors of one slot can differ in length: each writes at its own end
-            at = (now.starts - 1).view(-1, 1, 1, 1)
-            for segment, new in zip(layer.history, pair, strict=True):
-                segment.view(-1, *segment.shape[2:]).scatter_(2, at.to(new.device).expand_as(new), new)
+            at = (now.starts - 1).view(slots, 1, survivors, 1, 1)
+            new = [x.view(slots, survivors, heads, 1, -1).transpose(1, 2) for x in pair]
+            _scatter(layer.history, new, at)
         else:
-            layer.chunk = self._room(layer.chunk, self.shape, pair, max(self.columns, now.offset + n))
+            if layer.chunk is None or len(layer.chunk[0]) < now.offset + n:
+                layer.chunk = self._more_columns(layer.chunk, pair, now.offset + n)
             for segment, new in zip(layer.chunk, pair, strict=True):
-                segment.view(-1, *segment.shape[3:])[:, :, now.offset : now.offset + n] = new
+                new = new.view(*self.shape, heads, n, new.shape[-1]).permute(4, 0, 3, 1, 2, 5)
+                segment[now.offset : now.offset + n] = new
         return pair
 
     @staticmethod
     def _room(segment, leading, pair, length):
-        """The segment with at least `length` columns, grown by half as much again so that growing is rare."""
-        if segment is not None and segment[0].shape[-2] >= length:
+        """Transposed keys and values with at least `length` columns, grown by half so that growing is rare."""
+        if segment is not None and segment[1].shape[-2] >= length:
             return segment
+        old = 0 if segment is None else segment[1].shape[-2]
+        capacity = -(-max(length, old * 3 // 2) // ALIGNED) * ALIGNED
+        width = pair[0].shape[-1]
+        # zeros, not garbage: masked columns still enter the products, and 0 * NaN is NaN
+        keys = pair[0].new_zeros(*leading, width, capacity)
+        values = pair[1].new_zeros(*leading, capacity, pair[1].shape[-1])
+        if segment is not None:
+            keys[..., :old] = segment[0]
+            values[..., :old, :] = segment[1]
+        return keys, values
+
+    def _more_columns(self, segment, pair, length):
+        """The chunk segment with room for a whole chunk, or for more where more is read at once."""
+        slots, survivors, successors = self.shape
         grown = []
         for index, new in enumerate(pair):
-            capacity = length if segment is None else max(length, segment[0].shape[-2] * 3 // 2)
-            # zeros, not garbage: masked columns still enter the products, and 0 * NaN is NaN
-            room = new.new_zeros(*leading, new.shape[1], capacity, new.shape[3])
+            heads, width = new.shape[1], new.shape[3]
+            room = new.new_empty(max(self.columns, length), slots, heads, survivors, successors, width)
             if segment is not None:
-                room[..., : segment[index].shape[-2], :] = segment[index]
+                room[: len(segment[index])] = segment[index]
             grown.append(room)
         return tuple(grown)
 
@@ -122,29 +155,38 @@ class SegmentCache(Cache):
             starts: ``[P, S]`` the parent's history length. history: columns the history segment must hold afterwards.
             identity: no reordering is needed (every survivor goes on as its own only successor).
         """
-        p = self.shape[0]
-        slot = torch.arange(p, device=parents.device)[:, None]
+        slots, survivors, successors = self.shape
+        places: dict = {}
         for layer in self.segments:
             if layer.chunk is None and layer.history is None:
                 continue
-            source = layer.chunk or layer.history
-            sample = tuple(x.view(-1, *x.shape[-3:]) for x in source)
-            layer.history = self._room(layer.history, self.shape[:2], sample, history)
-            device = source[0].device
-            index, chosen, at = slot.to(device), rows.to(device), starts.to(device)
-            moved = []
-            for which, segment in enumerate(layer.history):
-                if not identity:
-                    segment = segment[index, parents.to(device)]
-                if columns and layer.chunk is not None:
-                    new = layer.chunk[which].flatten(1, 2)[index, chosen][..., :columns, :]
-                    where = at[:, :, None] + torch.arange(columns, device=device)
-                    where = where.clamp_(max=segment.shape[-2] - 1)[:, :, None, :, None].expand_as(new)
-                    segment.scatter_(3, where, new)
-                moved.append(segment)
+            heads = layer.prompt[0].shape[1]
+            layer.history = self._room(layer.history, (slots, heads, survivors), self._sample(layer), history)
+            keys, values = layer.history
+            where = (keys.device, heads)
+            if where not in places:
+                group = torch.arange(slots * heads, device=keys.device).view(slots, heads, 1)
+                places[where] = (
+                    (group * survivors + parents.to(keys.device)[:, None]).flatten(),
+                    (group * survivors * successors + rows.to(keys.device)[:, None]).flatten(),
+                    starts.to(keys.device).view(slots, 1, survivors, 1, 1),
+                )
+            parent, row, start = places[where]
+            if not identity:
+                keys, values = (x.flatten(0, 2).index_select(0, parent).view(x.shape) for x in (keys, values))
+            if columns and layer.chunk is not None:
+                new = [x[:columns].flatten(1, 4).index_select(1, row) for x in layer.chunk]
+                new = [x.view(columns, slots, heads, survivors, -1).movedim(0, -2) for x in new]
+                at = start + torch.arange(columns, device=keys.device).view(-1, 1)
+                _scatter((keys, values), new, at.clamp_(max=values.shape[-2] - 1))
             if self.fixed and not identity:
-                moved = [old.copy_(new) for old, new in zip(layer.history, moved, strict=True)]
-            layer.history = tuple(moved)
+                keys, values = (old.copy_(new) for old, new in zip(layer.history, (keys, values), strict=True))
+            layer.history = (keys, values)
+
+    @staticmethod
+    def _sample(layer: _Layer):
+        """Tensors of the layer's types and widths, keys and values."""
+        return layer.chunk or (layer.history[0].transpose(-1, -2), layer.history[1])
 
     def keep(self, slots: torch.Tensor) -> None:
         """Keep only these slots (``[P']``), in this order."""
@@ -153,7 +195,8 @@ class SegmentCache(Cache):
             for name in ("prompt", "history", "chunk"):
                 segment = getattr(layer, name)
                 if segment is not None:
-                    setattr(layer, name, tuple(x[slots.to(x.device)] for x in segment))
+                    dim = 1 if name == "chunk" else 0
+                    setattr(layer, name, tuple(x.index_select(dim, slots.to(x.device)) for x in segment))
 
     def bytes(self) -> dict[str, int]:
         """Bytes held by each segment."""
@@ -167,16 +210,15 @@ class SegmentCache(Cache):
         self.now, self._masks = now, {}
 
     def mask(self, window: int | None, columns: int, device, dtype) -> torch.Tensor:
-        """Additive mask ``[rows, 1, 1, n, prompt + history + chunk columns]`` of the current pass."""
+        """Additive mask ``[rows, n, prompt + history + chunk columns]`` of the current pass."""
         key = (window, device, dtype)
         if key not in self._masks:
             now = self.now
-            prompt = self.segments[self.current].prompt[0].shape[-2]
             query = now.positions[:, :, None]
             lengths, starts = now.prompt_lengths[:, None, None], now.starts[:, None, None]
-            j = torch.arange(max(prompt, now.history, columns), device=query.device)
-            valid = [(j[:prompt] < lengths).expand(-1, query.shape[1], -1)]
-            places = [j[:prompt].expand_as(valid[0])]
+            j = torch.arange(max(now.prompt, now.history, columns), device=query.device)
+            valid = [(j[: now.prompt] < lengths).expand(-1, query.shape[1], -1)]
+            places = [j[: now.prompt].expand_as(valid[0])]
             if now.history:
                 valid.append((j[: now.history] < starts).expand(-1, query.shape[1], -1))
                 places.append((lengths + j[: now.history]).expand_as(valid[-1]))
@@ -188,5 +230,13 @@ class SegmentCache(Cache):
             if window is not None:
                 valid &= places > query - window
             mask = torch.zeros(valid.shape, dtype=dtype, device=valid.device)
-            self._masks[key] = mask.masked_fill_(~valid, torch.finfo(dtype).min)[:, None, None].to(device)
+            self._masks[key] = mask.masked_fill_(~valid, torch.finfo(dtype).min).to(device)
         return self._masks[key]
+
+
+def _scatter(history, new, at) -> None:
+    """Write ``new [P, H, S, n, D]`` keys and values at the columns ``at [P, 1, S, n, 1]`` of a history segment."""
+    keys, values = history
+    values.scatter_(3, at.to(values.device).expand_as(new[1]), new[1])
+    new_keys = new[0].transpose(-1, -2)
+    keys.scatter_(4, at.to(keys.device).transpose(-1, -2).expand_as(new_keys), new_keys)

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
+from guiders.allocator import keeping_memory
 from guiders.decoder import Decoder, Request
 from guiders.errors import GuiderError
 from guiders.guider import Generation, Guider
@@ -57,11 +58,17 @@ def generate(
         return
     for lm in (*guider.models, *getattr(guider.value, "models", ())):
         check_cacheable(lm)
+    with keeping_memory(guider.base.device):
+        yield from _decode(guider, waiting, sampling, batch_tokens or BATCH_TOKENS, trace, graphs)
+
+
+def _decode(guider: Guider, waiting: deque[Request], sampling, batch_tokens: int, trace, graphs):
+    """Decode all that wait, in as many slots as `batch_tokens` allows, or memory."""
     search = guider.search
     columns = min(search.length or sampling.max_new_tokens, sampling.max_new_tokens)
     longest = max(len(r.ids) for r in waiting)
     each = longest + search.survivors * (sampling.max_new_tokens + search.successors * columns)
-    slots = max(1, min(len(waiting), (batch_tokens or BATCH_TOKENS) // each))
+    slots = max(1, min(len(waiting), batch_tokens // each))
     while waiting:
         decoder = Decoder(guider, sampling, slots, columns, trace, graphs)
         try:

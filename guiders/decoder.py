@@ -87,11 +87,9 @@ class Decoder:
             self.requests[slot].reset()
         new = [self.requests[slot] for slot in free]
         for lane in self.lanes:
-            lane.prefill(
-                slots, [r.ids if lane.lm is self.guider.base else lane.lm.encode_prompt(r.prompt) for r in new]
-            )
+            lane.prefill(free, [r.ids if lane.lm is self.guider.base else lane.lm.encode_prompt(r.prompt) for r in new])
         if self.scorer:
-            self.scorer.admit(slots, [r.prompt for r in new])
+            self.scorer.admit(free, [r.prompt for r in new])
         self.beam.admit(slots)
         self.keys[slots] = torch.tensor([r.key for r in new], device=self.device)
         self.remaining[slots] = torch.tensor([r.limit for r in new], device=self.device)

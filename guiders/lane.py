@@ -1,5 +1,7 @@
 """A model and its segmented cache, moving along with the slots of the decoder."""
 
+from collections.abc import Iterator, Sequence
+
 import torch
 
 from guiders.attention import attending
@@ -7,8 +9,9 @@ from guiders.cache import Pass, SegmentCache
 from guiders.head import HeadBuffer
 from guiders.lm import LM
 
-GROUP_TOKENS = 256  # fewer tokens in one pass leave a device idle
 LOGITS_BUDGET = 1 << 26  # values that one pass may put out: wider vocabularies are consumed a few columns at a time
+# Tokens of one pass, where there is a choice. A CPU works best on what stays in its cache; a GPU wants a lot at once.
+CPU_TOKENS, GPU_TOKENS = 512, 8192
 
 
 class Lane:
@@ -32,43 +35,38 @@ class Lane:
         self.cache = SegmentCache(slots, survivors, successors, columns, fixed)
         self.head = HeadBuffer(lm.model)
         self.block = 64 if fixed else 1
+        self.some_tokens = CPU_TOKENS if self.device.type == "cpu" else GPU_TOKENS
         self.prompt_lengths = torch.ones(slots, dtype=torch.long, device=self.device)
+        self.prompt_sizes = [1] * slots  # the same, known on the host
         self.starts = torch.zeros(slots, survivors, dtype=torch.long, device=self.device)
         self.longest = 0  # host-side bound of `starts`, so that no length is ever read back from the device
         self.next_logits: torch.Tensor | None = None
         self.offset = 0
 
-    def prefill(self, slots: torch.Tensor, prompts: list[list[int]]) -> torch.Tensor:
-        """Read new prompts, each once. slots: ``[n]``. Returns the logits after each: ``[n, V]``.
+    def prefill(self, slots: Sequence[int], prompts: list[list[int]]) -> torch.Tensor:
+        """Read new prompts into these slots, each once. Returns the logits after each: ``[n, V]``.
 
-        Prompts of like length are read together, which saves padding.
+        Prompts stand one after the other in a single row: nothing is padded.
         """
-        order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
-        logits: torch.Tensor | None = None
-        for group in _alike(order, [len(p) for p in prompts], self.lm.config.vocab_size):
-            which = torch.tensor(group, device=slots.device)
-            some = self._prefill(slots[which], [prompts[i] for i in group])
-            logits = some.new_empty(len(prompts), some.shape[-1]) if logits is None else logits
-            logits[which.to(some.device)] = some
-        return logits
-
-    def _prefill(self, slots: torch.Tensor, prompts: list[list[int]]) -> torch.Tensor:
-        lengths = torch.tensor([len(p) for p in prompts])
-        tokens = torch.zeros(len(prompts), int(lengths.max()), dtype=torch.long)
-        for row, prompt in enumerate(prompts):
-            tokens[row, : len(prompt)] = torch.tensor(prompt)
-        last, which = torch.unique(lengths - 1, return_inverse=True)
-        slots = slots.to(self.device)
-        positions = torch.arange(tokens.shape[1], device=self.device).expand(len(prompts), -1)
-        logits = self._forward(tokens.to(self.device), Pass("prefill", positions, slots=slots), last.to(self.device))
-        logits = logits[torch.arange(len(prompts), device=self.device), which.to(self.device)]
-        self.prompt_lengths[slots] = lengths.to(self.device)
-        self.starts[slots] = 0
+        for slot, prompt in zip(slots, prompts, strict=True):
+            self.prompt_sizes[slot] = len(prompt)
+        logits = torch.cat([self._prefill(*group) for group in _cut(slots, prompts, self.some_tokens)])
+        which = torch.tensor(slots, device=self.device)
+        self.prompt_lengths[which] = torch.tensor([len(p) for p in prompts], device=self.device)
+        self.starts[which] = 0
         if self.next_logits is None:
             self.next_logits = logits.new_zeros(*self.cache.shape[:2], logits.shape[-1])
-        self.next_logits[slots] = logits[:, None]
+        self.next_logits[which.to(logits.device)] = logits[:, None]
         self.offset = 0
         return logits
+
+    def _prefill(self, slots: list[int], prompts: list[list[int]]) -> torch.Tensor:
+        lengths = [len(prompt) for prompt in prompts]
+        tokens = torch.tensor([[token for prompt in prompts for token in prompt]], device=self.device)
+        positions = torch.cat([torch.arange(n, device=self.device) for n in lengths])[None]
+        last = torch.tensor(lengths, device=self.device).cumsum(0) - 1
+        now = Pass("prefill", positions, slots=tuple(slots), lengths=tuple(lengths), **self._read())
+        return self._forward(tokens, now, last)[0].clone()
 
     def advance(self, tokens: torch.Tensor) -> None:
         """Give every survivor its pending token ``[P, S]``, once for all its successors; sets `next_logits`."""
@@ -81,7 +79,7 @@ class Lane:
             positions,
             starts=self.starts.reshape(-1),
             prompt_lengths=lengths.reshape(-1),
-            history=self._columns(self.longest),
+            **self._read(),
         )
         logits = self._forward(tokens.to(self.device).reshape(-1, 1), now)
         self.next_logits.copy_(logits.view(*tokens.shape, -1))
@@ -107,11 +105,21 @@ class Lane:
             offset=self.offset,
             starts=starts,
             prompt_lengths=lengths,
-            history=self._columns(self.longest),
+            **self._read(),
         )
         logits = self._forward(tokens.to(self.device).reshape(rows, n), now)
         self.offset += n
         return logits.view(*tokens.shape, -1)
+
+    def consume_in_parts(
+        self, tokens: torch.Tensor, starts: torch.Tensor | None = None
+    ) -> Iterator[tuple[int, torch.Tensor]]:
+        """`consume`, as many columns at a time as suit the device: ``(first column, logits [P, S, K, m, V])``."""
+        rows, n = tokens[..., 0].numel(), tokens.shape[-1]
+        assert self.next_logits is not None  # a chunk follows a prompt
+        some = max(1, min(self.some_tokens // rows, LOGITS_BUDGET // (rows * self.next_logits.shape[-1])))
+        for at in range(0, n, some):
+            yield at, self.consume(tokens[..., at : at + some], starts)
 
     def commit(self, parents, rows, counts, identity: bool, starts: torch.Tensor | None = None) -> None:
         """Make the chosen rows the survivors.
@@ -132,6 +140,7 @@ class Lane:
         """Keep only these slots."""
         slots = slots.to(self.device)
         self.cache.keep(slots)
+        self.prompt_sizes = [self.prompt_sizes[slot] for slot in slots.tolist()]
         self.prompt_lengths, self.starts = self.prompt_lengths[slots], self.starts[slots]
         if self.next_logits is not None:
             self.next_logits = self.next_logits[slots]
@@ -147,10 +156,14 @@ class Lane:
         layer = self.cache.segments[-1]
         held = [x for pair in (layer.prompt, layer.history, layer.chunk) for x in (pair or ())]
         tensors = (*held, self.starts, self.prompt_lengths, self.next_logits)
-        return tuple((x.data_ptr(), x.shape) for x in tensors), self._columns(self.longest)
+        return tuple((x.data_ptr(), x.shape) for x in tensors), tuple(self._read().values())
+
+    def _read(self) -> dict[str, int]:
+        """Columns of the shared segments that a pass reads."""
+        return {"prompt": self._columns(max(self.prompt_sizes)), "history": self._columns(self.longest)}
 
     def _columns(self, longest: int) -> int:
-        """Columns of the history that are read where the longest has so many tokens."""
+        """Columns of a segment that are read where the longest has so many tokens."""
         return -(-longest // self.block) * self.block
 
     def _survivor_lengths(self) -> torch.Tensor:
@@ -170,19 +183,13 @@ class Lane:
         return output.logits
 
 
-def _alike(order: list[int], lengths: list[int], vocabulary: int) -> list[list[int]]:
-    """Cut prompts, longest first, into groups that are read together.
-
-    A new group begins where a prompt is a quarter shorter than its group's longest and the group has enough tokens to
-    keep a device busy, or where the logits (of every distinct length, for every prompt) would outgrow their budget.
-    """
-    groups: list[list[int]] = []
-    for i in order:
-        group = groups[-1] if groups else []
-        longest = lengths[group[0]] if group else 0
-        shorter = lengths[i] < 0.75 * longest and len(group) * longest >= GROUP_TOKENS
-        distinct = len({lengths[j] for j in (*group, i)})
-        if not group or shorter or (len(group) + 1) * distinct * vocabulary > LOGITS_BUDGET:
-            groups.append([])
-        groups[-1].append(i)
-    return groups
+def _cut(slots: Sequence[int], prompts: list[list[int]], some: int) -> Iterator[tuple[list[int], list[list[int]]]]:
+    """Cut prompts into groups of at most `some` tokens, or of a single prompt."""
+    group: tuple[list[int], list[list[int]]] = ([], [])
+    for slot, prompt in zip(slots, prompts, strict=True):
+        if group[0] and sum(map(len, group[1])) + len(prompt) > some:
+            yield group
+            group = ([], [])
+        group[0].append(slot)
+        group[1].append(prompt)
+    yield group

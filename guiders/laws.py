@@ -177,7 +177,7 @@ def stepped_log_probs(guider: Guider, prompt, tokens: list[int], length: int) ->
     lanes = [Lane(lm, 1, 1, 1, length) for lm in guider.models]
     zero, steps = torch.zeros(1, 1, dtype=torch.long, device=guider.base.device), []
     for lane in lanes:
-        lane.prefill(zero[0], [lane.lm.encode_prompt(prompt)])
+        lane.prefill([0], [lane.lm.encode_prompt(prompt)])
     for step in range(len(tokens)):
         if step and step % length == 0:
             for lane in lanes:
@@ -198,7 +198,7 @@ def whole_value(guider: Guider, prompt, tokens: list[int], ended: bool) -> float
     alone = replace(guider, token=None, search=ChunkBeam(1, 1, None))
     scorer = alone.value.scorer(alone, 1, len(tokens))
     device = guider.base.device
-    scorer.admit(torch.zeros(1, dtype=torch.long, device=device), [prompt])
+    scorer.admit([0], [prompt])
     chunk = Chunk(
         tokens=torch.tensor([[[tokens]]], device=device),
         counts=torch.tensor([[[len(tokens)]]], device=device),

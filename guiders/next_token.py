@@ -10,9 +10,8 @@ from dataclasses import dataclass, fields
 
 import torch
 
+from guiders.log_probs import log_probs, row_blocks
 from guiders.sampling import WIDTH, Sampling, cumulated_blocks, distribution, divergence, draw, invert
-
-BLOCK = 1 << 17  # logits of one model that are worked on together on a CPU; a few such tensors fit into its cache
 
 
 @dataclass
@@ -55,11 +54,9 @@ def next_token(
         tensors of the leading shape of `numbers`.
     """
     flat, uniform = [x.flatten(0, -2) for x in logits], numbers.flatten(0, -2)
-    rows = len(uniform)
-    some = max(1, BLOCK // flat[0].shape[-1]) if numbers.device.type == "cpu" else rows
     parts = [
-        _rows(guider, sampling, [x[at : at + some] for x in flat], uniform[at : at + some], kl, pair, changed)
-        for at in range(0, rows, some)
+        _rows(guider, sampling, [x[some] for x in flat], uniform[some], kl, pair, changed)
+        for some in row_blocks(len(uniform), flat[0].shape[-1], uniform.device)
     ]
     if len(parts) > 1:
         columns = zip(*([getattr(part, f.name) for f in fields(NextToken)] for part in parts), strict=True)
@@ -88,24 +85,28 @@ def _rows(guider, sampling: Sampling, logits, numbers, kl: bool, pair: int | Non
 
 
 def _uncut(guided, base, numbers, temperature: float, kl: bool):
-    """`draw` from `distribution` and `divergence`, in the fewest passes over the vocabulary: the probabilities are never
-    divided by their sum."""
+    """`draw` and `divergence` in the fewest passes over the vocabulary: weights are never divided by their sum.
+
+    With `kl`, `guided` is overwritten; where nothing guides there is no divergence to measure.
+    """
     weights, top = _exponentials(guided, temperature)
     cumulated = cumulated_blocks(weights)
     total = cumulated[:, -1]
     tokens = invert(weights, cumulated, numbers)
     if not kl:
         return tokens, total, None
-    shift = torch.linalg.vecdot(weights[:, : guided.shape[-1]], guided - base) / total / temperature
-    plain, plain_top = _exponentials(base.to(guided.dtype), temperature)
+    # in the memory of the weights and of the guided logits: more would not stay in the cache
+    shift = torch.sub(guided, base, out=guided).mul_(weights[:, : guided.shape[-1]]).sum(-1) / total / temperature
+    plain, plain_top = _exponentials(base, temperature, weights)
     return tokens, total, shift - (total.log() + top) + (plain.sum(-1).log() + plain_top)
 
 
-def _exponentials(logits: torch.Tensor, temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """``exp((logits − max) / T)``, with zeros up to a whole number of blocks, and ``max / T``."""
+def _exponentials(logits: torch.Tensor, temperature: float, room: torch.Tensor | None = None):
+    """``exp((logits − max) / T)``, with zeros up to a whole number of blocks (in `room`, if given), and ``max / T``."""
     top, vocabulary = logits.amax(-1, keepdim=True), logits.shape[-1]
-    room = logits.new_empty(len(logits), vocabulary + -vocabulary % WIDTH)
-    room[:, vocabulary:] = 0.0
+    if room is None:
+        room = logits.new_empty(len(logits), vocabulary + -vocabulary % WIDTH)
+        room[:, vocabulary:] = 0.0
     inside = room[:, :vocabulary]
     torch.sub(logits, top, out=inside)
     if temperature != 1:
@@ -116,6 +117,5 @@ def _exponentials(logits: torch.Tensor, temperature: float) -> tuple[torch.Tenso
 
 def _log_ratio(tuned: torch.Tensor, untuned: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
     """log π⁺ − log π⁻ of the drawn tokens: ``[R, m]``."""
-    tokens = tokens.to(tuned.device)
-    ratio = (tuned.gather(-1, tokens) - tuned.logsumexp(-1, keepdim=True)).double()
-    return ratio - (untuned.gather(-1, tokens) - untuned.logsumexp(-1, keepdim=True)).double().to(ratio.device)
+    ratio = log_probs(tuned, tokens.to(tuned.device)).double()
+    return ratio - log_probs(untuned, tokens.to(untuned.device)).double().to(ratio.device)

@@ -47,7 +47,7 @@ def _segmented(lm: LM, tokens: list[int]) -> torch.Tensor:
     lane = Lane(lm, 1, 1, 1, 1)
     zero = torch.zeros(1, 1, dtype=torch.long, device=lm.device)
     given = [torch.full((1, 1, 1), token, device=lm.device) for token in tokens]
-    logits = [lane.prefill(zero[0], [tokens[:3]])[0], lane.step(given[3]).flatten().clone()]
+    logits = [lane.prefill([0], [tokens[:3]])[0], lane.step(given[3]).flatten().clone()]
     lane.commit(zero, zero, zero + 1, False)
     lane.advance(given[4][..., 0])
     logits += [lane.next_logits.flatten(), lane.step(given[5]).flatten()]

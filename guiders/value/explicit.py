@@ -48,7 +48,7 @@ class _TokenScorer:
         self.lane.prefill(slots, [self.lane.lm.encode_prompt(p) for p in prompts])
 
     def score(self, chunk):
-        values = self.lane.consume(chunk.tokens)[..., 0]
+        values = torch.cat([out[..., 0] for _, out in self.lane.consume_in_parts(chunk.tokens)], -1)
         last = (chunk.counts - 1).clamp_min(0)[..., None].to(values.device)
         return values.gather(-1, last)[..., 0].to(self.device)
 
@@ -69,12 +69,14 @@ class _QScorer(_TokenScorer):
     """Full-vocabulary head: the last token's logit one position earlier, so the last token itself waits."""
 
     def score(self, chunk):
-        first = self.lane.next_logits.to(chunk.tokens.device).gather(-1, chunk.tokens[..., 0])[..., None]
-        values = first
-        if chunk.tokens.shape[-1] > 1:
-            later = self.lane.consume(chunk.tokens[..., :-1]).to(chunk.tokens.device)
-            values = torch.cat([first, later.gather(-1, chunk.tokens[..., 1:, None])[..., 0]], -1)
-        return values.gather(-1, (chunk.counts - 1).clamp_min(0)[..., None])[..., 0].to(self.device)
+        tokens = chunk.tokens.to(self.lane.device)
+        values = [self.lane.next_logits.to(tokens.device).gather(-1, tokens[..., 0])[..., None]]
+        if tokens.shape[-1] > 1:
+            for at, q in self.lane.consume_in_parts(tokens[..., :-1]):
+                following = tokens[..., at + 1 : at + 1 + q.shape[-2], None].to(q.device)
+                values.append(q.gather(-1, following)[..., 0].to(tokens.device))
+        last = (chunk.counts - 1).clamp_min(0)[..., None].to(tokens.device)
+        return torch.cat(values, -1).gather(-1, last)[..., 0].to(self.device)
 
     def commit(self, parents, rows, counts, pending, identity):
         self.lane.commit(parents, rows, (counts - 1).clamp_min(0), identity)

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 import torch
-from torch.nn.functional import cross_entropy
 
-from guiders.lane import LOGITS_BUDGET, Lane
+from guiders.lane import Lane
 from guiders.lm import LM
+from guiders.log_probs import log_probs
 from guiders.value.text import TextScorer
 from guiders.vocab import first_difference
 
@@ -92,15 +92,11 @@ class _PairScorer:
         tokens = tokens.to(lane.device)
         first = lane.next_logits
         assert first is not None  # a chunk follows a prompt
-        parts = [first.log_softmax(-1).gather(-1, tokens[..., 0])[..., None]]
-        rows, n = tokens[..., 0].numel(), tokens.shape[-1]
-        some = max(1, LOGITS_BUDGET // (rows * first.shape[-1]))
-        for at in range(0, n - 1, some):
-            until = min(n - 1, at + some)
-            logits = lane.consume(tokens[..., at:until])
-            # cross-entropy is the fused form of −log_softmax(logits)[token]
-            lost = cross_entropy(logits.flatten(0, -2), tokens[..., at + 1 : until + 1].flatten(), reduction="none")
-            parts.append(-lost.view(*tokens.shape[:3], until - at))
+        parts = [log_probs(first, tokens[..., 0])[..., None]]
+        if tokens.shape[-1] > 1:
+            for at, logits in lane.consume_in_parts(tokens[..., :-1]):
+                following = tokens[..., at + 1 : at + 1 + logits.shape[-2], None]
+                parts.append(log_probs(logits, following)[..., 0])
         return torch.cat(parts, -1)
 
     def commit(self, parents, rows, counts, pending, identity):

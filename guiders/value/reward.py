@@ -33,7 +33,7 @@ class _RewardScorer:
         self._positions = torch.zeros(slots, dtype=torch.long)
 
     def admit(self, slots, prompts):
-        for slot, prompt in zip(slots.tolist(), prompts, strict=True):
+        for slot, prompt in zip(slots, prompts, strict=True):
             is_text = isinstance(prompt, str) or (len(prompt) and isinstance(prompt[0], dict))
             self.prompts[slot] = prompt if is_text else self.base.decode(list(prompt))
 

@@ -44,7 +44,7 @@ class Scorer(Protocol):
 
     wants_ratio: int | None
 
-    def admit(self, slots: torch.Tensor, prompts: list) -> None:
+    def admit(self, slots: list[int], prompts: list) -> None:
         """New prompts (texts, messages or ids) take these slots."""
 
     def score(self, chunk: Chunk) -> torch.Tensor:

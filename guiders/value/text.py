@@ -4,8 +4,9 @@ import torch
 
 from guiders.errors import GuiderError
 from guiders.full_logits import full_logits
-from guiders.lane import LOGITS_BUDGET, Lane
+from guiders.lane import Lane
 from guiders.lm import LM
+from guiders.log_probs import log_probs
 
 
 class TextScorer:
@@ -30,11 +31,11 @@ class TextScorer:
         self._positions = torch.zeros(slots, dtype=torch.long)
 
     def admit(self, slots, prompts):
-        for slot, prompt in zip(slots.tolist(), prompts, strict=True):
+        for slot, prompt in zip(slots, prompts, strict=True):
             is_ids = isinstance(prompt, list) and isinstance(prompt[0], int)
             self.prompts[slot] = self.base.decode(prompt) if is_ids else prompt
         for reader in self.readers:
-            reader.admit(slots, [self.prompts[slot] for slot in slots.tolist()])
+            reader.admit(slots, [self.prompts[slot] for slot in slots])
 
     def score(self, chunk):
         added, ended = chunk.counts.flatten(1).tolist(), chunk.ended.flatten(1).tolist()
@@ -94,8 +95,8 @@ class _TextReader:
         logits = self.lane.prefill(slots, ids)
         if self.after_prompt is None:
             self.after_prompt = logits.new_zeros(len(self.read), logits.shape[-1])
-        self.after_prompt[slots.to(logits.device)] = logits
-        for slot, prompt in zip(slots.tolist(), ids, strict=True):
+        self.after_prompt[torch.tensor(slots, device=logits.device)] = logits
+        for slot, prompt in zip(slots, ids, strict=True):
             self.read[slot], self.prompts[slot] = [([], [])] * self.survivors, prompt
 
     def score(self, texts: dict[tuple[int, int], tuple[str, bool]]) -> dict[tuple[int, int], tuple[float, int]]:
@@ -152,20 +153,21 @@ class _TextReader:
         shape = (slots, self.survivors, self.successors, -1)
         tokens, targets = (x.view(shape).to(self.lane.device) for x in (tokens, targets))
         starts = torch.tensor(begin, device=self.lane.device).view(shape[:3])
-        some = max(1, LOGITS_BUDGET // (slots * rows * self.after_prompt.shape[-1]))
         parts = []
-        for at in range(0, width, some):
-            logits = self.lane.consume(tokens[..., at : at + some], starts)
+        for at, logits in self.lane.consume_in_parts(tokens, starts):
             if self.kind == "scalar":
                 parts.append(logits[..., 0])
                 continue
-            chosen = logits.gather(-1, targets[..., at : at + some, None])[..., 0]
-            parts.append(chosen - logits.logsumexp(-1) if self.kind == "log_prob" else chosen)
+            following = targets[..., at : at + logits.shape[-2], None]
+            chosen = log_probs(logits, following) if self.kind == "log_prob" else logits.gather(-1, following)
+            parts.append(chosen[..., 0])
         return torch.cat(parts, -1).flatten(1, 2).double().tolist()
 
     def _first(self, slot: int, token: int) -> float:
         logits = self.after_prompt[slot]
-        return float(logits[token] - logits.logsumexp(-1)) if self.kind == "log_prob" else float(logits[token])
+        if self.kind == "log_prob":
+            return float(log_probs(logits[None], torch.tensor([[token]], device=logits.device)))
+        return float(logits[token])
 
     def _value(self, slot: int, scores: list[float]) -> float:
         if self.kind == "log_prob":
