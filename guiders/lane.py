@@ -8,6 +8,7 @@ from guiders.attention import attending
 from guiders.cache import Pass, SegmentCache
 from guiders.head import HeadBuffer
 from guiders.lm import LM
+from guiders.packed import PackedWeights
 
 LOGITS_BUDGET = 1 << 26  # values that one pass may put out: wider vocabularies are consumed a few columns at a time
 # Tokens of one pass, where there is a choice. A CPU works best on what stays in its cache; a GPU wants a lot at once.
@@ -34,6 +35,7 @@ class Lane:
         self.device = lm.device
         self.cache = SegmentCache(slots, survivors, successors, columns, fixed)
         self.head = HeadBuffer(lm.model)
+        self.packed = PackedWeights(lm.model, besides=self.head.head)
         self.block = 64 if fixed else 1
         self.some_tokens = CPU_TOKENS if self.device.type == "cpu" else GPU_TOKENS
         self.prompt_lengths = torch.ones(slots, dtype=torch.long, device=self.device)
@@ -140,6 +142,7 @@ class Lane:
         """Keep only these slots."""
         slots = slots.to(self.device)
         self.cache.keep(slots)
+        self.packed.forget()
         self.prompt_sizes = [self.prompt_sizes[slot] for slot in slots.tolist()]
         self.prompt_lengths, self.starts = self.prompt_lengths[slots], self.starts[slots]
         if self.next_logits is not None:
@@ -172,7 +175,7 @@ class Lane:
     def _forward(self, tokens, now: Pass, keep: torch.Tensor | int = 0) -> torch.Tensor:
         # rows past their limit still compute: their positions must stay inside the model's table
         positions = now.positions.clamp(max=self.lm.max_length - 1)
-        with attending(self.model, self.cache, now), self.head.used():
+        with attending(self.model, self.cache, now), self.head.used(), self.packed.used(tokens.numel()):
             output = self.model(
                 input_ids=tokens,
                 position_ids=positions,

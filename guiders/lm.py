@@ -5,8 +5,8 @@ from pathlib import Path
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
-from transformers.activations import NewGELUActivation
 
+from guiders.activations import fuse_activations
 from guiders.adapter import Adapted, adapter_base
 from guiders.errors import GuiderError
 
@@ -140,7 +140,7 @@ class LM:
     def model(self) -> torch.nn.Module:
         """The weights, loaded on first use, in evaluation mode."""
         model = self._model if isinstance(self._model, torch.nn.Module) else self._model()
-        return _fuse_activations(model).eval()
+        return fuse_activations(model).eval()
 
     @property
     def config(self):
@@ -211,15 +211,6 @@ class LM:
     def decode(self, tokens: list[int]) -> str:
         """The text of response tokens, special tokens left out."""
         return self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-
-
-def _fuse_activations(model: torch.nn.Module) -> torch.nn.Module:
-    """GPT-2's GELU is written out as seven passes over memory in transformers; torch has the same function in one."""
-    for module in list(model.modules()):
-        for name, child in module.named_children():
-            if isinstance(child, NewGELUActivation):
-                setattr(module, name, torch.nn.GELU(approximate="tanh"))
-    return model
 
 
 def _is_jinja(template: str | None) -> bool:

@@ -69,18 +69,20 @@ def next_token(
 def _rows(guider, sampling: Sampling, logits, numbers, kl: bool, pair: int | None, changed: bool) -> NextToken:
     guided = guider.combine(logits)
     base = logits[0][..., : guided.shape[-1]]
+    differs = guided.argmax(-1) != base.argmax(-1) if changed else None
     if sampling.temperature and not sampling.top_k and sampling.top_p == 1:
         tokens, total, kl_base = _uncut(guided, base, numbers, sampling.temperature, kl)
     else:
         probabilities = distribution(guided, sampling)
         tokens, total = draw(probabilities, numbers), probabilities.sum(-1)
         kl_base = divergence(probabilities, guided, base.to(guided.dtype), sampling) if kl else None
+    finite = torch.isfinite(total)
     return NextToken(
-        tokens=tokens,
-        finite=torch.isfinite(total),
+        tokens=tokens.where(finite[:, None], 0),  # a token that the models can read, until the row is looked at
+        finite=finite,
         kl=kl_base,
         ratio=None if pair is None else _log_ratio(logits[pair], logits[pair + 1], tokens),
-        changed=guided.argmax(-1) != base.argmax(-1) if changed else None,
+        changed=differs,
     )
 
 

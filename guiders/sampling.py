@@ -135,11 +135,12 @@ def invert(weights: torch.Tensor, cumulated: torch.Tensor, numbers: torch.Tensor
     """
     blocks = weights.unflatten(-1, (-1, WIDTH))
     wanted = _below(numbers.to(cumulated.device) * cumulated[..., -1:], cumulated[..., -1:])
-    where = torch.searchsorted(cumulated, wanted, right=True)
+    # a function of NaNs is passed nowhere: any place in the table will do
+    where = torch.searchsorted(cumulated, wanted, right=True).clamp_max(cumulated.shape[-1] - 1)
     before = torch.where(where > 0, cumulated.gather(-1, (where - 1).clamp_min(0)), 0.0)
     chosen = blocks.gather(-2, where[..., None].expand(*where.shape, WIDTH)).cumsum(-1, dtype=torch.float64)
     inside = torch.searchsorted(chosen, _below(wanted - before, chosen[..., -1])[..., None], right=True)[..., 0]
-    return where * WIDTH + inside
+    return where * WIDTH + inside.clamp_max(WIDTH - 1)
 
 
 def _below(wanted: torch.Tensor, total: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,134 @@
+"""What makes the decoder fast on a CPU changes no number: each part against torch's own, and against the definition."""
+
+import copy
+
+import pytest
+import torch
+from tiny_models import lm, value
+from torch.nn.functional import gelu
+from transformers.pytorch_utils import Conv1D
+
+from guiders import LM, ChunkBeam, Explicit, Guider, Implicit, Sampling, generate
+from guiders.activations import TanhGELU
+from guiders.head import HeadBuffer
+from guiders.log_probs import log_probs
+from guiders.next_token import next_token
+from guiders.packed import AFTER, PackedWeights
+from guiders.sampling import distribution, divergence, draw
+
+torch.set_num_threads(1)
+
+
+def random(*shape, seed=0, dtype=torch.float64):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+
+
+@pytest.mark.parametrize(
+    "sampling", [Sampling(), Sampling(0.3), Sampling(0), Sampling(2.0, top_k=7), Sampling(top_p=0.6)]
+)
+@pytest.mark.parametrize("block", [1, 600, 1 << 20])
+def test_a_next_token_is_drawn_as_defined(sampling, block, monkeypatch):
+    """However many rows are worked on together: the token, its divergence and its log-ratio are the formulas' own."""
+    monkeypatch.setattr("guiders.log_probs.BLOCK", block)
+    guider = Guider(lm(), token=Implicit(lm(seed=1), lm(seed=2), 0.7))
+    logits = [3 * random(4, 3, 300, seed=seed) for seed in range(3)]
+    numbers = torch.rand(4, 3, 2, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
+    found = next_token(guider, sampling, logits, numbers, kl=True, pair=1, changed=True)
+    guided = logits[0] + 0.7 * (logits[1].log_softmax(-1) - logits[2].log_softmax(-1))
+    probabilities = distribution(guided, sampling)
+    tokens = draw(probabilities, numbers)
+    assert torch.equal(found.tokens, tokens)
+    torch.testing.assert_close(found.kl, divergence(probabilities, guided, logits[0], sampling))
+    ratio = (logits[1].log_softmax(-1) - logits[2].log_softmax(-1)).gather(-1, tokens)
+    torch.testing.assert_close(found.ratio, ratio)
+    assert torch.equal(found.changed, guided.argmax(-1) != logits[0].argmax(-1))
+    assert bool(found.finite.all())
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_a_row_without_numbers_is_seen_and_its_neighbours_are_not(bad):
+    logits = random(3, 40)
+    logits[1, 5] = bad
+    for sampling in (Sampling(), Sampling(top_p=0.5)):
+        found = next_token(Guider(lm()), sampling, [logits], torch.full((3, 1), 0.5, dtype=torch.float64))
+        assert found.finite.tolist() == [True, False, True]
+
+
+def test_log_probabilities_of_half_precision_are_not_halved():
+    """Two models that differ by a thousandth: bfloat16's own normaliser, rounded to three digits, would lose that."""
+    logits = random(5, 2000, dtype=torch.bfloat16)
+    tokens = torch.arange(5)[:, None]
+    found = log_probs(logits, tokens)
+    assert found.dtype == torch.float32
+    exact = logits.double().log_softmax(-1).gather(-1, tokens)
+    torch.testing.assert_close(found.double(), exact, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_the_activation_is_torchs(dtype):
+    inputs = 5 * random(3, 41, 8, dtype=dtype)
+    with torch.inference_mode():
+        torch.testing.assert_close(TanhGELU()(inputs), gelu(inputs, approximate="tanh"))
+    inputs.requires_grad_()
+    assert TanhGELU()(inputs).requires_grad  # what trains keeps its gradients
+
+
+@pytest.mark.skipif(not torch.backends.mkl.is_available(), reason="torch was built without MKL: nothing is packed")
+def test_packed_weights_multiply_as_the_weights_do():
+    torch.manual_seed(0)
+    layers = [torch.nn.Linear(40, 70), torch.nn.Linear(40, 70, bias=False), Conv1D(70, 40)]
+    torch.nn.init.normal_(layers[2].weight)
+    model, inputs = torch.nn.ModuleList(layers), random(6, 2, 40, dtype=torch.float32)
+    packed = PackedWeights(model)
+    with torch.inference_mode():
+        expected = [layer(inputs) for layer in layers]
+        for _ in range(AFTER):
+            with packed.used(12):
+                changed = ["forward" in vars(layer) for layer in layers]
+                found = [layer(inputs) for layer in layers]
+                fewer = [layer(inputs[:, :1]) for layer in layers]
+        assert all(changed), "nothing was packed"
+        for one, other, some in zip(found, expected, fewer, strict=True):
+            torch.testing.assert_close(one, other)
+            torch.testing.assert_close(some, other[:, :1])
+        with packed.used(6):
+            assert not any("forward" in vars(layer) for layer in layers)
+    assert not any("forward" in vars(layer) for layer in layers)
+
+
+def test_only_plain_layers_in_float32_are_packed():
+    assert PackedWeights(torch.nn.Linear(4, 4).double()).layers == []
+    assert PackedWeights(torch.nn.Linear(4, 4, device="meta")).layers == []
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_head_writes_to_one_place_and_is_itself_again(bias):
+    torch.manual_seed(0)
+    model = torch.nn.Module()
+    model.get_output_embeddings = lambda: head
+    head = torch.nn.Linear(6, 50, bias=bias)
+    buffer, one, other = HeadBuffer(model), torch.randn(2, 3, 6), torch.randn(1, 2, 6)
+    with torch.inference_mode():
+        with buffer.used():
+            first = head(one)
+            kept, place = first.clone(), first.data_ptr()
+            second = head(other)
+            assert second.data_ptr() == place
+        torch.testing.assert_close(kept, head(one))
+        torch.testing.assert_close(second, head(other))
+        assert head(one).data_ptr() != place
+
+
+def test_long_answers_are_the_same_with_packed_weights(monkeypatch):
+    """Enough steps that weights are packed, and greedy, so that no draw hangs on rounding."""
+    base, tuned, untuned = in_float32(lm("gpt2", 0, 1.0)), in_float32(lm(seed=1)), in_float32(lm(seed=2))
+    guider = Guider(base, Implicit(tuned, untuned), Explicit(in_float32(value())), ChunkBeam(2, 2, 5))
+    sampling = Sampling(temperature=0, max_new_tokens=40)
+    found = [g.tokens for g in generate(guider, ["ab", "hello"], sampling)]
+    monkeypatch.setattr("guiders.packed.AFTER", 1 << 30)
+    assert sorted(found) == sorted(g.tokens for g in generate(guider, ["ab", "hello"], sampling))
+
+
+def in_float32(made: LM) -> LM:
+    """A copy that can be packed."""
+    return LM(copy.deepcopy(made.model).float(), made.tokenizer, name=made.name)
