@@ -72,6 +72,6 @@ def test_cache_bytes_are_the_prompts_keys_and_values_once(models):
     """GPT-2 float32: 2 tensors · 4 bytes · layers · width for every token of every prompt, whatever the rows."""
     guider = models.guider("base", GRID)
     with profiled(guider) as profile:
-        answers(guider, models.prompts(3, 8, 8, seed=0))
+        answers(guider, models.prompts(3, 16, 16, seed=0))
     config = models.by_name["base"].config
-    assert profile.cache_bytes["prompt"] == 2 * 4 * config.n_layer * config.n_embd * 8 * 3
+    assert profile.cache_bytes["prompt"] == 2 * 4 * config.n_layer * config.n_embd * 16 * 3
