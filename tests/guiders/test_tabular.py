@@ -97,6 +97,33 @@ def test_brute_force_search_gives_the_same_tree(search, limit, seed):
             assert values == pytest.approx([value for _, value, _, _ in rows], abs=1e-6)
 
 
+@given(
+    search=st.builds(ChunkBeam, st.integers(1, 3), st.integers(1, 3), st.sampled_from([2, 3, 5])),
+    chunk=st.integers(0, 2),
+    place=st.sampled_from(["start", "middle", "end", "last"]),
+    seed=st.integers(0, 50),
+)
+@settings(max_examples=30, deadline=None, derandomize=True, database=None)
+def test_a_hypothesis_that_ends_anywhere_in_a_chunk(search, chunk, place, seed):
+    """Half of the hypotheses end at one position: at a chunk's first token, inside, at its last, or at the limit's."""
+    limit = 3 * search.length - 1
+    at = chunk * search.length + {"start": 0, "middle": search.length // 2, "end": search.length - 1, "last": 0}[place]
+    at = limit - 1 if place == "last" else min(at, limit - 1)
+    prompt = [3, 1, 0]
+    tables = [table(seed + i) for i in range(3)]
+    tables[0][:, :, END] = -1e9  # nothing ends before
+    tables[0][len(prompt) - 1 + at, :, END] = 1.0
+    base, tuned, untuned = map(tabular, tables)
+    guider = Guider(base, value=ImplicitValue(tuned, untuned), search=search)
+    (found,) = generate(guider, [prompt], Sampling(max_new_tokens=limit, seed=seed), trace=True)
+    tree, best = brute_force(tables, prompt, search, limit, seed)
+    assert found.tokens == best
+    assert len(found.tokens) == (at + 1 if best[-1] == END else limit)
+    for chunk_, rows in zip(found.trace["chunks"], tree, strict=True):
+        seen = [(h["text"], h["kept"], h["ended"]) for h in chunk_["hypotheses"]]
+        assert seen == [(base.decode(list(t)), kept, ended) for t, _, kept, ended in rows]
+
+
 def responses(steps: int):
     """Every response of at most so many tokens: ended, or cut by the limit."""
     for n in range(1, steps + 1):

@@ -1,37 +1,72 @@
-"""The shipped laws, for every guider on every architecture, in float64."""
+"""The shipped laws, for every guider on every architecture, in float64; hypothesis draws the settings."""
 
 import pytest
 import torch
-from tiny_models import ARCHITECTURES, TOLERANCE, lm, value
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tiny_models import ARCHITECTURES, END, TOLERANCE, lm, value
 
-from guiders import BestOfN, ChunkBeam, Explicit, Guider, Implicit, ImplicitValue, Sampling, laws
+from guiders import (
+    LM,
+    BestOfN,
+    ChunkBeam,
+    Explicit,
+    Guider,
+    Implicit,
+    ImplicitValue,
+    QGuidance,
+    Sampling,
+    laws,
+)
 
 torch.set_num_threads(1)
 PROMPTS = ["ab", "hello there", "q", "a fox jumps over the log"]
-SAMPLING = Sampling(temperature=0.9, max_new_tokens=14, seed=3)
 
 
-def guiders(architecture: str) -> dict:
-    base, tuned, untuned = lm(architecture, 0, 1.0), lm(architecture, 1), lm(architecture, 2)
-    token, pair = Implicit(tuned, untuned, 0.8), ImplicitValue(tuned, untuned)
+def guiders(architecture: str, base: LM, weight: float, search: ChunkBeam) -> dict:
+    tuned, untuned = lm(architecture, 1), lm(architecture, 2)
+    token, pair = Implicit(tuned, untuned, weight), ImplicitValue(tuned, untuned)
     scalar, vocab = Explicit(value(architecture)), Explicit(value(architecture, "vocab"))
+    text = Explicit(value(architecture, tokenizer="bytes"))
     return {
         "base": Guider(base),
-        "eft": Guider(base, token=token),
-        "best_of_n": Guider(base, value=scalar, search=BestOfN(4)),
-        "implicit_search": Guider(base, value=pair, search=ChunkBeam(2, 2, 4)),
-        "explicit_search": Guider(base, value=vocab, search=ChunkBeam(3, 2, 3)),
-        "ivg": Guider(base, token=token, value=scalar, search=ChunkBeam(2, 3, 5)),
-        "same_pair": Guider(base, token=token, value=pair, search=ChunkBeam(2, 2, 3)),
-        "text_value": Guider(base, value=Explicit(value(architecture, tokenizer="bytes")), search=ChunkBeam(2, 2, 5)),
+        "eft": Guider(base, token),
+        "q_guidance": Guider(base, QGuidance(vocab.model, weight)),
+        "best_of_n": Guider(base, None, scalar, BestOfN(search.width * search.successors)),
+        "implicit_search": Guider(base, None, pair, search),
+        "explicit_search": Guider(base, None, vocab, search),
+        "text_search": Guider(base, None, text, search),
+        "ivg": Guider(base, token, scalar, search),
+        "same_pair": Guider(base, token, pair, search),
     }
 
 
-METHODS = tuple(guiders("gpt2"))
-EVERY = [(a, m) for a in ("gpt2", "mistral") for m in METHODS]
-SOME = [(a, m) for a in ARCHITECTURES if a not in ("gpt2", "mistral") for m in ("ivg", "explicit_search")]
+METHODS = tuple(guiders("gpt2", lm("gpt2"), 1.0, ChunkBeam()))
 
 
-@pytest.mark.parametrize(("architecture", "method"), EVERY + SOME)
-def test_laws(architecture, method):
-    laws.check(guiders(architecture)[method], PROMPTS, SAMPLING, tolerance=TOLERANCE[architecture])
+def ending(architecture: str, ends: set[int]) -> LM:
+    """A base whose common tokens end a response."""
+    made = lm(architecture, 0, 1.0)
+    base = LM(made.model, made.tokenizer, name=made.name)
+    base.__dict__["eos_ids"] = tuple(sorted(ends | {END}))
+    return base
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("method", METHODS)
+@given(
+    ends=st.sets(st.integers(0, END - 1), max_size=4),
+    weight=st.sampled_from([-0.5, 0.8, 2.0]),
+    search=st.builds(ChunkBeam, st.integers(1, 3), st.integers(1, 3), st.sampled_from([1, 3, 5, None])),
+    sampling=st.builds(
+        Sampling,
+        temperature=st.sampled_from([0.3, 0.9, 1.5]),
+        max_new_tokens=st.integers(1, 14),
+        seed=st.integers(0, 99),
+    ),
+    prompts=st.permutations(PROMPTS),
+)
+@settings(max_examples=3, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+def test_laws(architecture, method, ends, weight, search, sampling, prompts):
+    guider = guiders(architecture, ending(architecture, ends), weight, search)[method]
+    laws.check(guider, prompts, sampling, tolerance=TOLERANCE[architecture])
