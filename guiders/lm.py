@@ -91,10 +91,14 @@ class LM:
             if head == "value":
                 from guiders.value.model import ValueModel
 
-                model = ValueModel.load(
-                    path, revision=revision, dtype=torch_dtype, device=device, trust_remote_code=trust_remote_code
+                return ValueModel.load(
+                    path,
+                    dtype=torch_dtype,
+                    device=device,
+                    device_map=device_map,
+                    quantization_config=quantization_config,
+                    **options,
                 )
-                return model.eval()
             try:
                 model = AutoModelForCausalLM.from_pretrained(
                     path,

@@ -47,6 +47,12 @@ class ModelSpec(Part):
     template: str | None = Field(None, description="prompt template with {prompt}; null: the prompt as it is")
     trust_remote_code: bool = Field(False, description="run code that comes with the model")
     max_length: Count | None = Field(None, description="tokens of prompt and response; null: as many as the model has")
+    device_map: str | dict[str, Any] | None = Field(
+        None, description="transformers' own: auto spreads the model over all GPUs; null: all of it goes to device"
+    )
+    quantization_config: dict[str, Any] | None = Field(
+        None, description="transformers' own, as {load_in_4bit: true}; null: weights as dtype says"
+    )
 
 
 class Gold(Part):

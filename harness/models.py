@@ -1,6 +1,7 @@
 """Models by name: where they lie, which revision they are, and loading each once."""
 
 import hashlib
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -207,6 +208,7 @@ class Pool:
     def _key(self, spec: dict, place: str) -> tuple:
         return (
             self.resolver.folder(spec, place),
+            *(json.dumps(spec.get(name), sort_keys=True) for name in ("device_map", "quantization_config")),
             *(spec.get(name) for name in ("head", "revision", "dtype", "template", "max_length")),
         )
 
@@ -225,7 +227,12 @@ class Pool:
         path, template = key[0], spec.get("template")
         options = {name: value for name, value in spec.items() if name not in ("path", "head")}
         if spec.get("head") == "classifier":
-            options.pop("max_length", None)  # a classifier has its own
+            for name in (
+                "max_length",
+                "device_map",
+                "quantization_config",
+            ):  # a classifier has its own, is on one device
+                options.pop(name, None)
             return Classifier.load(path, device=self.device, **options)
         same = next((model for other, model in self._models.items() if other[:-2] == key[:-2]), None)
         if isinstance(same, LM):

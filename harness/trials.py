@@ -237,7 +237,9 @@ def _by_revision(config: dict, revisions: dict[str, str], prefix: str = "") -> d
     stamped = {}
     for name, value in config.items():
         if is_model(value):
-            kept = {key: item for key, item in value.items() if key not in ("path", "trust_remote_code")}
+            kept = {key: item for key, item in value.items() if key not in ("path", "trust_remote_code", "device_map")}
+            if kept.get("quantization_config") is None:
+                kept.pop("quantization_config", None)  # ids of trials without one stay what they were
             stamped[name] = {**kept, "revision": revisions[prefix + name]}
         elif isinstance(value, dict):
             stamped[name] = _by_revision(value, revisions, f"{prefix}{name}.")

@@ -72,9 +72,15 @@ class ValueModel(nn.Module):
         revision: str | None = None,
         dtype: str | torch.dtype = "float32",
         device: str | torch.device = "cpu",
+        device_map: str | dict | None = None,
+        quantization_config=None,
         trust_remote_code: bool = False,
     ) -> "ValueModel":
         """Read a value model in the published layout, from a folder or the hub.
+
+        Args:
+            device: where all of it goes, unless `device_map` or `quantization_config` (of transformers) place the
+                backbone; the head then goes to where the backbone ends, and is not quantised.
 
         Raises:
             GuiderError: no safetensors (with the command that converts a ``pytorch_model.bin``), no ``score_head``, a
@@ -91,7 +97,14 @@ class ValueModel(nn.Module):
         loading.setLevel(logging.ERROR)
         try:
             backbone, info = AutoModel.from_pretrained(
-                path, config=config, dtype=dtype, use_safetensors=True, output_loading_info=True, **options
+                path,
+                config=config,
+                dtype=dtype,
+                use_safetensors=True,
+                output_loading_info=True,
+                device_map=device_map,
+                quantization_config=quantization_config,
+                **options,
             )
         finally:
             loading.setLevel(level)
@@ -102,7 +115,10 @@ class ValueModel(nn.Module):
         weight, bias = head["weight"], head.get("bias")
         linear = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
         linear.load_state_dict(head)
-        return cls(backbone, linear.to(dtype)).to(device).eval()
+        if device_map is None and quantization_config is None:
+            backbone = backbone.to(device)
+        *_, last = backbone.parameters()
+        return cls(backbone, linear.to(last.device, dtype)).eval()
 
     def save(self, path: str | Path) -> None:
         """Write ``model.safetensors`` and ``config.json`` in the published layout, into the folder ``path``."""

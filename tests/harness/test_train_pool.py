@@ -38,6 +38,14 @@ def test_one_model_under_two_templates_is_one_set_of_weights(tiny_models):
     assert untuned.encode_prompt("x") == base.encode_prompt("Q: x")
 
 
+def test_one_folder_in_two_precisions_is_two_models(tiny_models):
+    path, four = tiny_models["base"], {"load_in_4bit": True}
+    guider = Pool(Resolver()).guider(eft(spec(path, quantization_config=four), spec(path), spec(path)))
+    assert guider.token.tuned is guider.token.untuned
+    layers = [{type(m).__name__ for m in lm.model.modules()} for lm in (guider.base, guider.token.tuned)]
+    assert ["Linear4bit" in names for names in layers] == [True, False]
+
+
 def test_an_adapter_its_base_and_the_base_model_are_one_set_of_weights(tiny_models, adapter):
     untuned = tiny_models["untuned"]
     guider = Pool(Resolver()).guider(eft(spec(untuned), spec(adapter), spec(untuned)))

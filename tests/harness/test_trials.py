@@ -41,6 +41,8 @@ def points(overrides: list[str]) -> list[tuple[str, dict]]:
         "name=other",
         "record.trace=true",
         "task.n_dev=2",
+        "model.base.device_map=auto",
+        "model.base.quantization_config=null",
     ],
 )
 def test_what_does_not_decide_the_outputs_is_not_in_the_id(same, tiny):
@@ -59,6 +61,7 @@ def test_where_a_model_lies_is_not_in_the_id_but_what_it_is(tiny, tiny_models, t
 @pytest.mark.parametrize(
     "different",
     [
+        "model.base.quantization_config={load_in_8bit: true}",
         "sampling.temperature=0.5",
         "sampling.top_k=5",
         "sampling.max_new_tokens=9",
