@@ -103,7 +103,7 @@ def _shared_attention(cache, query, scaling, window, softcap):
     groups = heads // kv_heads  # query heads of one key-value head are rows of one product, as are the new tokens
     each = groups * n
     shape = (slots, kv_heads, survivors, successors, each)
-    columns = now.offset + n if now.kind == "chunk" else 0
+    columns = cache.chunk_columns(n)
 
     query = query.view(slots, survivors, successors, kv_heads, groups, n, width).permute(0, 3, 1, 2, 4, 5, 6)
     query = torch.mul(query, scaling, out=query.new_empty(query.shape)).view(*shape, width)

@@ -33,6 +33,7 @@ class Pass:
         positions: ``[rows, n]`` absolute positions of the new tokens.
         slots, lengths: prefill: the slots of the prompts in the row, and how many tokens each has.
         offset: chunk: the first column written.
+        column: ``[1]`` the same, where it is known on the device alone: then all columns are attended to, under a mask.
         starts: ``[rows]`` tokens of the history that each row attends to (history: including the new one).
         prompt_lengths: ``[rows]``.
         prompt, history: columns of these segments that any row reads.
@@ -43,6 +44,7 @@ class Pass:
     slots: tuple[int, ...] = ()
     lengths: tuple[int, ...] = ()
     offset: int = 0
+    column: torch.Tensor | None = None
     starts: torch.Tensor | None = None
     prompt_lengths: torch.Tensor | None = None
     prompt: int = 0
@@ -69,7 +71,8 @@ class SegmentCache(Cache):
     Args:
         slots, survivors, successors: P, S and K.
         columns: tokens of a chunk that a row may hold.
-        fixed: write the reordered history where the old one lay (one more copy), so that graphs can be replayed.
+        fixed: nothing moves between boundaries, so that graphs can be replayed: the reordered history is written where
+            the old one lay (one more copy).
     """
 
     def __init__(self, slots: int, survivors: int, successors: int, columns: int, fixed: bool = False):
@@ -115,7 +118,10 @@ class SegmentCache(Cache):
                 layer.chunk = self._more_columns(layer.chunk, pair, now.offset + n)
             for segment, new in zip(layer.chunk, pair, strict=True):
                 new = new.view(*self.shape, heads, n, new.shape[-1]).permute(4, 0, 3, 1, 2, 5)
-                segment[now.offset : now.offset + n] = new
+                if now.column is None:
+                    segment[now.offset : now.offset + n] = new
+                else:
+                    segment.index_copy_(0, now.column, new)
         return pair
 
     @staticmethod
@@ -140,7 +146,9 @@ class SegmentCache(Cache):
         grown = []
         for index, new in enumerate(pair):
             heads, width = new.shape[1], new.shape[3]
-            room = new.new_empty(max(self.columns, length), slots, heads, survivors, successors, width)
+            # zeros, not garbage, where columns may be read before they are written
+            make = new.new_zeros if self.fixed else new.new_empty
+            room = make(max(self.columns, length), slots, heads, survivors, successors, width)
             if segment is not None:
                 room[: len(segment[index])] = segment[index]
             grown.append(room)
@@ -204,6 +212,12 @@ class SegmentCache(Cache):
             name: sum(x.nbytes for layer in self.segments for x in (getattr(layer, name) or ()))
             for name in ("prompt", "history", "chunk")
         }
+
+    def chunk_columns(self, n: int) -> int:
+        """Columns of the chunk that a pass of n tokens attends to."""
+        if self.now.kind != "chunk":
+            return 0
+        return self.columns if self.now.column is not None else self.now.offset + n
 
     def begin(self, now: Pass) -> None:
         """A forward pass starts: this is what it does."""

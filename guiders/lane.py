@@ -23,7 +23,8 @@ class Lane:
 
     Args:
         lm: the model. slots, survivors, successors: P, S, K. columns: tokens that a chunk may have.
-        fixed: keep tensors at their addresses and read the history in steps of 64 columns, for graphs.
+        fixed: for graphs of single steps: keep tensors at their addresses, read the shared segments in steps of 64
+            columns, and count the chunk's columns on the device.
 
     Attributes:
         next_logits: ``[P, S, V]`` logits after each survivor's last token.
@@ -37,6 +38,7 @@ class Lane:
         self.head = HeadBuffer(lm.model)
         self.packed = PackedWeights(lm.model, besides=self.head.head)
         self.block = 64 if fixed else 1
+        self.column = torch.zeros(1, dtype=torch.long, device=self.device) if fixed else None
         self.some_tokens = CPU_TOKENS if self.device.type == "cpu" else GPU_TOKENS
         self.prompt_lengths = torch.ones(slots, dtype=torch.long, device=self.device)
         self.prompt_sizes = [1] * slots  # the same, known on the host
@@ -59,7 +61,7 @@ class Lane:
         if self.next_logits is None:
             self.next_logits = logits.new_zeros(*self.cache.shape[:2], logits.shape[-1])
         self.next_logits[which.to(logits.device)] = logits[:, None]
-        self.offset = 0
+        self._restart()
         return logits
 
     def _prefill(self, slots: list[int], prompts: list[list[int]]) -> torch.Tensor:
@@ -103,14 +105,17 @@ class Lane:
         starts = starts.reshape(-1)
         now = Pass(
             "chunk",
-            (lengths + starts)[:, None] + self.offset + torch.arange(n, device=self.device),
+            (lengths + starts)[:, None] + self._place() + torch.arange(n, device=self.device),
             offset=self.offset,
+            column=self.column,
             starts=starts,
             prompt_lengths=lengths,
             **self._read(),
         )
         logits = self._forward(tokens.to(self.device).reshape(rows, n), now)
         self.offset += n
+        if self.column is not None:
+            self.column += n
         return logits.view(*tokens.shape, -1)
 
     def consume_in_parts(
@@ -136,7 +141,7 @@ class Lane:
         self.longest += self.offset
         self.cache.commit(parents, rows, self.offset, starts, self._columns(self.longest + 1), identity)
         self.starts.copy_(starts + counts.clamp(max=self.offset))
-        self.offset = 0
+        self._restart()
 
     def keep(self, slots: torch.Tensor) -> None:
         """Keep only these slots."""
@@ -160,6 +165,16 @@ class Lane:
         held = [x for pair in (layer.prompt, layer.history, layer.chunk) for x in (pair or ())]
         tensors = (*held, self.starts, self.prompt_lengths, self.next_logits)
         return tuple((x.data_ptr(), x.shape) for x in tensors), tuple(self._read().values())
+
+    def _place(self) -> int | torch.Tensor:
+        """The chunk's next column."""
+        return self.offset if self.column is None else self.column
+
+    def _restart(self) -> None:
+        """A new chunk begins."""
+        self.offset = 0
+        if self.column is not None:
+            self.column.zero_()
 
     def _read(self) -> dict[str, int]:
         """Columns of the shared segments that a pass reads."""

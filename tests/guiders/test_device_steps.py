@@ -90,6 +90,18 @@ def prepared(guider: Guider, sampling: Sampling, columns: int = COLUMNS):
     return lanes, scorer, stepper, vars(given).values()
 
 
+def stepped(stepper: Stepper, given):
+    """A whole chunk, step by step as graphs are: the column is a number on the device."""
+    taken = stepper.begin(*given)
+    stepper.step(taken, 0)
+    for _ in range(1, COLUMNS):
+        stepper.step(taken, taken.column)
+        taken.column += 1
+    for lane in stepper.lanes:
+        lane.offset = COLUMNS - 1
+    return taken
+
+
 def test_the_watch_sees_a_wait_and_a_copy():
     with OnDevice(), pytest.raises(AssertionError, match="waits"):
         bool(torch.ones(2, device=DEVICE).any())
@@ -107,7 +119,7 @@ def test_steps_neither_wait_nor_copy(architecture, method):
     guider = guiders(architecture, torch.bfloat16)[method]
     _, _, stepper, given = prepared(guider, Sampling(temperature=0.7))
     with OnDevice():
-        taken = stepper._steps(*given)
+        taken = stepped(stepper, given)
     assert taken.tokens.shape == (SLOTS, guider.search.survivors, guider.search.successors, COLUMNS)
     assert taken.tokens.device == DEVICE
 
@@ -117,7 +129,7 @@ def test_steps_neither_wait_nor_copy(architecture, method):
 def test_no_way_of_sampling_waits(sampling):
     _, _, stepper, given = prepared(guiders("gpt2", torch.bfloat16)["ivg"], sampling)
     with OnDevice():
-        stepper._steps(*given)
+        stepped(stepper, given)
 
 
 @torch.inference_mode()
@@ -126,7 +138,7 @@ def test_what_happens_at_a_boundary_does_not_wait_either(method):
     """Values read the chunk, survivors are moved, their last tokens are read: all without a look at a number."""
     guider = guiders("llama", torch.bfloat16)[method]
     lanes, scorer, stepper, given = prepared(guider, Sampling())
-    taken = stepper._steps(*given)
+    taken = stepped(stepper, given)
     shape = taken.counts.shape
     chunk = Chunk(taken.tokens, taken.counts, taken.ended, torch.zeros(shape[:2], device=DEVICE), None, None)
     rows = torch.zeros(shape[:2], dtype=torch.long, device=DEVICE)
