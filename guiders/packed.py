@@ -11,12 +11,13 @@ from contextlib import contextmanager, nullcontext
 import torch
 from transformers.pytorch_utils import Conv1D
 
-AFTER = 8  # passes of a shape before its weights are packed, which takes as long as some twenty of them gain
+# Positions read in passes of one shape before its weights are packed: packing takes about as long as they would gain.
+AFTER = 4096
 MOST_BYTES = 1 << 30  # of one model's packed copies
 
 
 class PackedWeights:
-    """The linear layers of one model, packed for the number of rows that its passes most often have.
+    """The linear layers of one model, packed for the number of rows that most of its passes have.
 
     Only plain layers in float32 on a CPU: others are quantised or adapted, or have a library of their own. Packing
     happens by itself, and the layers are as they were outside of `used`.
@@ -27,7 +28,7 @@ class PackedWeights:
 
     def __init__(self, model: torch.nn.Module, besides: torch.nn.Module | None = None):
         self.layers = [layer for layer in _layers(model) if layer is not besides]
-        self.passes: Counter = Counter()
+        self.read: Counter = Counter()  # positions, by the rows of their passes
         self.rows: int | None = None
         self.forwards: list = []
 
@@ -35,14 +36,14 @@ class PackedWeights:
         """A context in which the layers multiply by packed weights, where there are some for so many rows."""
         if not self.layers:
             return nullcontext()
-        self.passes[rows] += 1
-        if rows != self.rows and self.passes[rows] >= AFTER and self.passes[rows] > self.passes[self.rows]:
+        self.read[rows] += rows
+        if rows != self.rows and self.read[rows] >= AFTER and self.read[rows] > self.read[self.rows]:
             self.rows, self.forwards = rows, [_packed(layer, rows) for layer in self.layers]
         return self._used() if rows == self.rows else nullcontext()
 
     def forget(self) -> None:
         """Other shapes are coming."""
-        self.passes.clear()
+        self.read.clear()
 
     @contextmanager
     def _used(self):

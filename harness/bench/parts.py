@@ -147,8 +147,8 @@ def _draws(module, name: str, function) -> bool:
     """Is this a use of a sampling function, outside the module that defines it?"""
     if module.__name__ == "guiders.naive":
         return False
-    from_sampling = function.__module__ == "guiders.sampling" and module.__name__ != "guiders.sampling"
-    return from_sampling or "log_ratio" in name
+    elsewhere = function.__module__ != module.__name__
+    return elsewhere and function.__module__ in ("guiders.sampling", "guiders.next_token")
 
 
 def _patch_scorer(guider: Guider, profile: Profile, patches: list) -> None:
