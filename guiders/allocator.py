@@ -6,6 +6,7 @@ freed before, so that the cost comes and goes with the history of the process.
 """
 
 import ctypes
+import sys
 from contextlib import contextmanager
 from functools import cache
 
@@ -44,5 +45,7 @@ def keeping_memory(device: torch.device):
 
 @cache
 def _glibc():
+    if sys.platform != "linux":
+        return None
     libc = ctypes.CDLL(None)
     return libc if hasattr(libc, "gnu_get_libc_version") and hasattr(libc, "mallopt") else None

@@ -33,6 +33,11 @@ class Beam:
         for name in ("tokens", "lengths", "ended", "values", "kl", "group", "added"):
             setattr(self, name, getattr(self, name)[slots])
 
+    def shrink(self, longest: int) -> None:
+        """No running hypothesis has more than `longest` tokens."""
+        self.tokens = self.tokens[..., :longest]
+        self.lengths.clamp_(max=longest)  # free slots go on counting, and nobody reads them
+
     def equal_rows(self, tokens: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
         """Which rows of a slot hold the same tokens: ``[P, S·K, S·K]``; equal parents that added equal tokens."""
         inside = torch.arange(tokens.shape[-1], device=tokens.device) < counts[..., None]

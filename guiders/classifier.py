@@ -78,7 +78,8 @@ class Classifier:
     @cached_property
     def model(self) -> torch.nn.Module:
         """The weights, loaded on first use, in evaluation mode."""
-        model = self._model if isinstance(self._model, torch.nn.Module) else self._model()
+        with torch.inference_mode(False):
+            model = self._model if isinstance(self._model, torch.nn.Module) else self._model()
         if getattr(model, "kind", "scalar") != "scalar":
             raise GuiderError(f"{self.name} values every next token; a reward model has one output: use it as a value")
         if not hasattr(model, "score_head") and model.config.num_labels > 2:

@@ -34,7 +34,8 @@ def generate(
     """Decode every prompt with guidance; yields each as it finishes, in any order.
 
     A response depends on its prompt, the guider and the sampling alone: not on its batch-mates, the batch size or the
-    order (rounding of floating-point sums aside). Running out of memory halves the batch and goes on.
+    order (rounding of floating-point sums aside). Running out of memory halves the batch and goes on. One thread at a
+    time may decode with the same models.
 
     Args:
         prompts: texts, lists of messages, or lists of token ids.
@@ -44,19 +45,26 @@ def generate(
         graphs: replay the steps as CUDA graphs.
 
     Raises:
-        GuiderError: a prompt that leaves no room for a response; logits that are not numbers; no memory for one prompt.
+        GuiderError: a prompt that leaves no room for a response or is none; a model of the wrong kind; logits or values
+            that are not numbers; no memory for one prompt.
     """
+    if isinstance(prompts, str):
+        raise GuiderError("prompts is a single text; give a list of prompts")
     sampling = sampling or Sampling()
     waiting: deque[Request] = deque()
     readers = guider.readers
     spare = int(guider.search.released)  # it scores an end token after a row that was cut
     for index, prompt in enumerate(prompts):
         ids = guider.base.encode_prompt(prompt)
+        if outside := [i for i in ids if not 0 <= i < guider.base.config.vocab_size]:
+            raise GuiderError(f"prompt {index} has the id {outside[0]}, which {guider.base.name} does not have")
         room = min(_room(lm, ids if lm is guider.base else lm.encode_prompt(prompt), index, spare) for lm in readers)
         waiting.append(Request(index, prompt, ids, min(room, sampling.max_new_tokens)))
     if not waiting:
         return
-    for lm in (*guider.models, *getattr(guider.value, "models", ())):
+    guider.check_heads()
+    chooses = guider.search.selects or guider.search.survivors > 1
+    for lm in (*guider.models, *(getattr(guider.value, "models", ()) if chooses else ())):
         check_cacheable(lm)
     with keeping_memory(guider.base.device):
         yield from _decode(guider, waiting, sampling, batch_tokens or BATCH_TOKENS, trace, graphs)

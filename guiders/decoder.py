@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 
 from guiders.beam import Beam
+from guiders.errors import GuiderError
 from guiders.guider import Generation, Guider
 from guiders.lane import Lane
 from guiders.sampling import Sampling, prompt_key, uniforms
@@ -132,6 +133,9 @@ class Decoder:
             scored = chunk.with_end(cut, self.guider.base.tokenizer.eos_token_id)
         if self.scorer:
             values = torch.where(chunk.counts > 0, self.scorer.score(scored).to(values.dtype), values)
+            running = torch.tensor([r is not None for r in self.requests], device=device)[:, None, None]
+            if bool((values.isnan() & running).any()):
+                raise GuiderError(f"a value of {type(self.guider.value).__name__} is not a number; use another dtype")
         went_on = (~self.beam.ended).sum(1) * continuing
         passes = self._passes(chunk, went_on)
         if self.search.selects:
@@ -210,5 +214,6 @@ class Decoder:
                 lane.keep(slots)
             if self.scorer:
                 self.scorer.keep(slots)
+        self.beam.shrink(longest)
         for part in (*self.lanes, *([self.scorer] if self.scorer else [])):
             part.shrink(longest)

@@ -12,9 +12,7 @@ LOGITS_BUDGET = 1 << 24  # logits (positions times vocabulary) held at once
 
 
 @torch.inference_mode()
-def full_logits(
-    lm: LM, inputs: Sequence[list[int]], vocabulary: int | None = None
-) -> Iterator[tuple[int, torch.Tensor]]:
+def full_logits(lm: LM, inputs: Sequence[list[int]]) -> Iterator[tuple[int, torch.Tensor]]:
     """Logits ``[len, V]`` of every token list, as ``(index, logits)``, in order; texts stand one after the other in a
     row, and nothing is padded."""
     some, start = max(1, LOGITS_BUDGET // lm.config.vocab_size), 0
@@ -31,5 +29,5 @@ def full_logits(
         with attending(lm.model, cache, now):
             logits = lm.model(input_ids=tokens, position_ids=positions, past_key_values=cache, use_cache=True).logits
         for index, text in enumerate(logits[0].split(lengths)):
-            yield start + index, text[:, :vocabulary]
+            yield start + index, text
         start = stop

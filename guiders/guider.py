@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 
@@ -9,7 +10,7 @@ from guiders.errors import GuiderError
 from guiders.lm import LM
 from guiders.search import BestOfN, ChunkBeam, Sample
 from guiders.token import Implicit, QGuidance
-from guiders.value import Value
+from guiders.value import Explicit, ImplicitValue, Value
 from guiders.vocab import check_same_vocabulary, first_difference
 
 
@@ -38,6 +39,10 @@ class Guider:
             raise GuiderError(
                 f"{type(self.search).__name__} chooses by value; set the guider's value, or search to sample"
             )
+        if self.search.released and self.base.tokenizer.eos_token_id is None:
+            raise GuiderError(
+                f"{self.base.name}: the released search scores an end token, and there is none; set released=False"
+            )
         for guide in self.guides:
             for model in guide.models:
                 check_same_vocabulary(self.base.tokenizer, model.tokenizer, self.base.name, model.name)
@@ -61,13 +66,34 @@ class Guider:
         shared = all(first_difference(self.base.tokenizer, model.tokenizer) is None for model in values)
         return tuple(dict.fromkeys((*self.models, *(values if shared else ()))))
 
+    @cached_property
+    def vocabulary(self) -> int:
+        """Ids that all models which read the response have a place for."""
+        return min(lm.config.vocab_size for lm in self.readers)
+
+    def check_heads(self) -> None:
+        """Is every model of the kind that its part needs? Asked once the weights may be read.
+
+        Raises:
+            GuiderError: a value model where a language model belongs, or the other way round.
+        """
+        language = [self.base, *(lm for guide in self.guides if isinstance(guide, Implicit) for lm in guide.models)]
+        if isinstance(self.value, ImplicitValue):
+            language += self.value.models
+        for lm in language:
+            if hasattr(lm.model, "score_head"):
+                raise GuiderError(f"{lm.name} is a value model; its place here is a language model's")
+        if isinstance(self.value, Explicit) and not hasattr(self.value.model.model, "score_head"):
+            raise GuiderError(f'{self.value.model.name} has no value head; load a value model, with head="value"')
+
     def combine(self, logits: list[torch.Tensor]) -> torch.Tensor:
         """Guided logits ``[..., V]`` from the base's logits and then each token guide's models'.
 
-        Tables wider than the shared vocabulary (padded to a round number) are cut to the narrowest. Half precision is
+        Tables wider than the shared vocabulary (padded to a round number) are cut to the narrowest, the value's among
+        them. Half precision is
         widened: a difference of log-probabilities of two models would lose most of its digits.
         """
-        width = min(x.shape[-1] for x in logits)
+        width = min(self.vocabulary, *(x.shape[-1] for x in logits))
         base, *rest = (x[..., :width].to(logits[0].device) for x in logits)
         guided = base.float() if base.dtype in (torch.bfloat16, torch.float16) else base
         for guide in self.guides:

@@ -19,8 +19,9 @@ class HeadBuffer:
 
     def __init__(self, model: torch.nn.Module):
         head = getattr(model, "score_head", None) or getattr(model, "get_output_embeddings", lambda: None)()
-        plain = type(head) is torch.nn.Linear and head.weight.device.type == "cpu" and head.out_features > 1
-        self.head: torch.nn.Linear | None = head if plain else None
+        plain = type(head) is torch.nn.Linear and head.weight.device.type == "cpu" and "forward" not in vars(head)
+        # one output a row is read across passes, and no memory worth the trouble
+        self.head: torch.nn.Linear | None = head if plain and head.out_features > 1 else None
         self.memory: torch.Tensor | None = None
 
     def used(self):

@@ -1,5 +1,6 @@
 """A language model as a guider sees it: weights loaded when first needed, a tokenizer, a prompt template."""
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -143,7 +144,8 @@ class LM:
     @cached_property
     def model(self) -> torch.nn.Module:
         """The weights, loaded on first use, in evaluation mode."""
-        model = self._model if isinstance(self._model, torch.nn.Module) else self._model()
+        with torch.inference_mode(False):  # weights that are first read while decoding can be trained later
+            model = self._model if isinstance(self._model, torch.nn.Module) else self._model()
         return fuse_activations(model).eval()
 
     @property
@@ -157,10 +159,19 @@ class LM:
     @cached_property
     def max_length(self) -> int:
         """Tokens that prompt and response may have together."""
+        length = self.limit or 1 << 20
         for name in ("n_positions", "max_position_embeddings", "n_ctx"):
             if getattr(self.config, name, None):
-                return min(int(getattr(self.config, name)), self.limit or 1 << 20)
-        return self.limit or 1 << 20
+                length = min(length, int(getattr(self.config, name)))
+                break
+        rope = getattr(self.config, "rope_parameters", None) or {}
+        if rope.get("rope_type") in ("longrope", "dynamic"):
+            # beyond its original length such a model turns all positions of a pass by the longest text among them
+            original = rope.get("original_max_position_embeddings") or getattr(
+                self.config, "original_max_position_embeddings", None
+            )
+            length = min(length, int(original or length))
+        return length
 
     @cached_property
     def eos_ids(self) -> tuple[int, ...]:
@@ -177,14 +188,16 @@ class LM:
             prompt: a text, a list of messages ``{"role", "content"}``, or token ids (taken as they are).
 
         Raises:
-            GuiderError: messages without a chat template; a prompt with no token.
+            GuiderError: messages without a chat template; a prompt with no token; what is no prompt.
         """
+        if not isinstance(prompt, (str, Sequence)) and not hasattr(prompt, "__array__"):
+            raise GuiderError(f"{type(prompt).__name__} is no prompt; give a text, a list of messages, or token ids")
         if isinstance(prompt, str):
             if self.template == "chat" or _is_jinja(self.template):
                 return self._chat([{"role": "user", "content": prompt}])
             text = prompt if self.template is None else self.template.replace("{prompt}", prompt)
             ids = self.tokenizer(text)["input_ids"]
-        elif len(prompt) and isinstance(prompt[0], dict):
+        elif is_text(prompt):
             return self._chat(list(prompt))
         else:
             ids = [int(i) for i in prompt]
@@ -215,6 +228,11 @@ class LM:
     def decode(self, tokens: list[int]) -> str:
         """The text of response tokens, special tokens left out."""
         return self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+
+def is_text(prompt) -> bool:
+    """Is this prompt a text or messages, and not token ids?"""
+    return isinstance(prompt, str) or (len(prompt) > 0 and isinstance(prompt[0], dict))
 
 
 def _is_jinja(template: str | None) -> bool:

@@ -128,7 +128,7 @@ def _decode(guider: Guider, index: int, prompt, sampling: Sampling, cached: bool
 def _guided(guider: Guider, readers: list[Reader], texts: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
     """Guided and plain logits of every row: ``log π + Σ_i w_i (log π_i⁺ − log π_i⁻)`` over the shared ids."""
     logits = [reader.logits(texts) for reader in readers]
-    width = min(x.shape[-1] for x in logits)
+    width = min(*(x.shape[-1] for x in logits), *(lm.config.vocab_size for lm in guider.readers))
     logits = [x[:, :width].to(torch.promote_types(x.dtype, torch.float32)).to(logits[0].device) for x in logits]
     guided = logits[0]
     for i, guide in enumerate(guider.guides):
@@ -187,6 +187,8 @@ def rescored(guider: Guider, prompt, rows: list[Hypothesis], appended: bool) -> 
 def _value(value: Explicit | ImplicitValue, lm: LM, logits: torch.Tensor, text: torch.Tensor, start: int) -> float:
     """One model's part: logits ``[n, ·]`` of a whole text ``[n]`` whose response begins at `start`."""
     if isinstance(value, Explicit):
-        return float(logits[-1, 0] if lm.model.kind == "scalar" else logits[-2, text[-1]])
+        if lm.model.kind == "scalar":
+            return float(logits[-1, 0])
+        return float(logits[-2, text[-1]]) if len(text) > 1 else 0.0
     log_probs = logits[start - 1 : -1].to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
     return float(log_probs.gather(-1, text[start:, None]).sum())

@@ -74,11 +74,14 @@ def _rows(guider, sampling: Sampling, logits, numbers, kl: bool, pair: int | Non
         tokens, total, kl_base = _uncut(guided, base, numbers, sampling.temperature, kl)
     else:
         probabilities = distribution(guided, sampling)
-        tokens, total = draw(probabilities, numbers), probabilities.sum(-1)
+        # at temperature 0 all mass is on one token, whatever the logits are
+        total = probabilities.sum(-1) if sampling.temperature else guided.amax(-1)
+        tokens = draw(probabilities, numbers)
         kl_base = divergence(probabilities, guided, base.to(guided.dtype), sampling) if kl else None
     finite = torch.isfinite(total)
+    tokens = tokens.where(finite[:, None], 0)  # a token that the models can read, until the row is looked at
     return NextToken(
-        tokens=tokens.where(finite[:, None], 0),  # a token that the models can read, until the row is looked at
+        tokens=tokens,
         finite=finite,
         kl=kl_base,
         ratio=None if pair is None else _log_ratio(logits[pair], logits[pair + 1], tokens),
@@ -98,8 +101,9 @@ def _uncut(guided, base, numbers, temperature: float, kl: bool):
     if not kl:
         return tokens, total, None
     # in the memory of the weights and of the guided logits: more would not stay in the cache
-    shift = torch.sub(guided, base, out=guided).mul_(weights[:, : guided.shape[-1]]).sum(-1) / total / temperature
-    plain, plain_top = _exponentials(base, temperature, weights)
+    shift = torch.sub(guided, base, out=guided).nan_to_num_(0.0, torch.inf, 0.0)  # a masked id has no mass
+    shift = shift.mul_(weights[:, : guided.shape[-1]]).sum(-1) / total / temperature
+    plain, plain_top = _exponentials(base.to(guided.dtype), temperature, weights)
     return tokens, total, shift - (total.log() + top) + (plain.sum(-1).log() + plain_top)
 
 

@@ -63,7 +63,10 @@ def _layers(model: torch.nn.Module) -> list[torch.nn.Module]:
     found = [
         m
         for m in model.modules()
-        if type(m) in (torch.nn.Linear, Conv1D) and m.weight.device.type == "cpu" and m.weight.dtype == torch.float32
+        if type(m) in (torch.nn.Linear, Conv1D)
+        and m.weight.device.type == "cpu"
+        and m.weight.dtype == torch.float32
+        and "forward" not in vars(m)  # accelerate's hooks
     ]
     size = sum(m.weight.nbytes for m in found)
     return found if size <= MOST_BYTES else []

@@ -39,8 +39,12 @@ def token_log_probs(guider: Guider, pairs: Sequence[tuple[object, Sequence[int]]
             f"{type(guider.search).__name__} has no normalised distribution to score text under; "
             "set search to sample (guider=base or guider=eft)"
         )
+    guider.check_heads()
     for lm in guider.models:
         check_cacheable(lm)
+    for index, (_, continuation) in enumerate(pairs):
+        if any(not 0 <= int(token) < guider.vocabulary for token in continuation):
+            raise GuiderError(f"continuation {index} has an id outside of the vocabulary of {guider.vocabulary}")
     results: dict[int, TokenLogProbs] = {}
     for index, logits in _continuation_logits(guider, pairs):
         log_probs = logits.log_softmax(-1)
@@ -67,7 +71,8 @@ def _continuation_logits(guider, pairs):
                 inputs.append(ids[:-1] if continuation else ids)
             logits: list = [None] * len(group)
             for index, full in full_logits(lm, inputs):
-                logits[index] = full[len(full) - len(group[index][1]) :].to(guider.base.device)
+                # a copy: a view would keep the logits of the whole text
+                logits[index] = full[len(full) - len(group[index][1]) :].to(guider.base.device, copy=True)
             parts.append(logits)
         for index in range(len(group)):
             yield at + index, guider.combine([logits[index] for logits in parts])

@@ -34,6 +34,10 @@ def check_cacheable(lm: LM) -> None:
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise GuiderError(f"{lm.name} can't be cached in segments ({reason}); {mend}") from error
+    if not bool(expected.isfinite().any(-1).all()) or bool(expected.isnan().any()):
+        raise GuiderError(f"the logits of {lm.name} are not numbers; use another dtype, or look at its weights")
+    # masked ids are masked in both
+    expected, found = (x.nan_to_num(neginf=0.0) for x in (expected, found))
     # rounding only: half precision and 8 bits keep two digits, and logits below 1 are compared as if they were 1
     whole = getattr(lm.model, "backbone", lm.model)
     exact = expected.dtype in (torch.float32, torch.float64) and not getattr(whole, "is_quantized", False)

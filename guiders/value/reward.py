@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from guiders.classifier import Classifier
+from guiders.lm import is_text
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,7 @@ class _RewardScorer:
 
     def admit(self, slots, prompts):
         for slot, prompt in zip(slots, prompts, strict=True):
-            is_text = isinstance(prompt, str) or (len(prompt) and isinstance(prompt[0], dict))
-            self.prompts[slot] = prompt if is_text else self.base.decode(list(prompt))
+            self.prompts[slot] = prompt if is_text(prompt) else self.base.decode(list(prompt))
 
     def score(self, chunk):
         added = chunk.counts.flatten(1).tolist()

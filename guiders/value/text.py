@@ -5,7 +5,7 @@ import torch
 from guiders.errors import GuiderError
 from guiders.full_logits import full_logits
 from guiders.lane import Lane
-from guiders.lm import LM
+from guiders.lm import LM, is_text
 from guiders.log_probs import log_probs
 
 
@@ -32,8 +32,7 @@ class TextScorer:
 
     def admit(self, slots, prompts):
         for slot, prompt in zip(slots, prompts, strict=True):
-            is_ids = isinstance(prompt, list) and isinstance(prompt[0], int)
-            self.prompts[slot] = self.base.decode(prompt) if is_ids else prompt
+            self.prompts[slot] = prompt if is_text(prompt) else self.base.decode(list(prompt))
         for reader in self.readers:
             reader.admit(slots, [self.prompts[slot] for slot in slots])
 
@@ -92,6 +91,12 @@ class _TextReader:
 
     def admit(self, slots, prompts):
         ids = [self.lm.encode_prompt(prompt) for prompt in prompts]
+        for prompt in ids:
+            if len(prompt) >= self.lm.max_length:
+                raise GuiderError(
+                    f"{self.lm.name}: a prompt of {len(prompt)} of its tokens leaves no room in its context of "
+                    f"{self.lm.max_length}; shorten the prompt"
+                )
         logits = self.lane.prefill(slots, ids)
         if self.after_prompt is None:
             self.after_prompt = logits.new_zeros(len(self.read), logits.shape[-1])
@@ -149,7 +154,7 @@ class _TextReader:
         for (slot, row), ids in new.items():
             ids = torch.tensor(ids[begin[slot][row] :], dtype=torch.long)
             tokens[slot, row, : len(ids)] = ids
-            targets[slot, row, : len(ids) - 1] = ids[1:]
+            targets[slot, row, : max(0, len(ids) - 1)] = ids[1:]
         shape = (slots, self.survivors, self.successors, -1)
         tokens, targets = (x.view(shape).to(self.lane.device) for x in (tokens, targets))
         starts = torch.tensor(begin, device=self.lane.device).view(shape[:3])

@@ -30,7 +30,7 @@ def random(*shape, seed=0, dtype=torch.float64):
 def test_a_next_token_is_drawn_as_defined(sampling, block, monkeypatch):
     """However many rows are worked on together: the token, its divergence and its log-ratio are the formulas' own."""
     monkeypatch.setattr("guiders.log_probs.BLOCK", block)
-    guider = Guider(lm(), token=Implicit(lm(seed=1), lm(seed=2), 0.7))
+    guider = of_vocabulary(300, Guider(lm(), token=Implicit(lm(seed=1), lm(seed=2), 0.7)))
     logits = [3 * random(4, 3, 300, seed=seed) for seed in range(3)]
     numbers = torch.rand(4, 3, 2, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
     found = next_token(guider, sampling, logits, numbers, kl=True, pair=1, changed=True)
@@ -49,9 +49,32 @@ def test_a_next_token_is_drawn_as_defined(sampling, block, monkeypatch):
 def test_a_row_without_numbers_is_seen_and_its_neighbours_are_not(bad):
     logits = random(3, 40)
     logits[1, 5] = bad
-    for sampling in (Sampling(), Sampling(top_p=0.5)):
-        found = next_token(Guider(lm()), sampling, [logits], torch.full((3, 1), 0.5, dtype=torch.float64))
+    for sampling in (Sampling(), Sampling(top_p=0.5), Sampling(0)):
+        numbers = torch.full((3, 1), 0.5, dtype=torch.float64)
+        found = next_token(of_vocabulary(40, Guider(lm())), sampling, [logits], numbers)
         assert found.finite.tolist() == [True, False, True]
+        assert 0 <= int(found.tokens.min()) <= int(found.tokens.max()) < 40
+
+
+@pytest.mark.parametrize("temperature", [0.7, 1.0, 2.0])
+def test_the_divergence_of_half_precision_is_the_exact_one_of_its_logits(temperature):
+    """And a masked id, of minus infinity in both, adds nothing."""
+    guider = of_vocabulary(3000, Guider(lm(), token=Implicit(lm(seed=1), lm(seed=2), 0.1)))
+    logits = [10 + random(6, 3000, seed=seed, dtype=torch.bfloat16) for seed in range(3)]
+    logits[0][:, 7] = -torch.inf
+    numbers = torch.full((6, 1), 0.5, dtype=torch.float64)
+    found = next_token(guider, Sampling(temperature), logits, numbers, kl=True)
+    base, tuned, untuned = (x.double() for x in logits)
+    ours = ((base + 0.1 * (tuned - untuned)) / temperature).log_softmax(-1)
+    terms = ours.exp() * (ours - (base / temperature).log_softmax(-1))
+    exact = terms.nan_to_num(0.0).sum(-1)
+    torch.testing.assert_close(found.kl.double(), exact, rtol=1e-3, atol=1e-5)
+
+
+def of_vocabulary(size: int, guider: Guider) -> Guider:
+    """The guider of models that have so many ids: only its arithmetic is used here."""
+    vars(guider)["vocabulary"] = size
+    return guider
 
 
 def test_log_probabilities_of_half_precision_are_not_halved():
@@ -117,6 +140,19 @@ def test_a_head_writes_to_one_place_and_is_itself_again(bias):
         torch.testing.assert_close(kept, head(one))
         torch.testing.assert_close(second, head(other))
         assert head(one).data_ptr() != place
+
+
+def test_a_layer_with_a_forward_of_its_own_is_left_alone():
+    """accelerate moves weights of offloaded layers in such functions."""
+    layer = torch.nn.Linear(4, 4)
+    layer.forward = lambda inputs: inputs
+    model = torch.nn.Module()
+    model.add_module("layer", layer)
+    model.get_output_embeddings = lambda: layer
+    assert PackedWeights(model).layers == []
+    with HeadBuffer(model).used():
+        assert layer(torch.ones(2)) is not None
+    assert "forward" in vars(layer)
 
 
 def test_long_answers_are_the_same_with_packed_weights(monkeypatch):

@@ -98,6 +98,7 @@ def value(architecture: str = "gpt2", kind: str = "scalar", seed: int = 7, token
     config = configs()[architecture]
     made = words() if tokenizer == "words" else byte_level()
     config.vocab_size = len(made)
+    torch.manual_seed(seed)
     head = torch.nn.Linear(config.hidden_size, 1 if kind == "scalar" else config.vocab_size, bias=kind == "scalar")
     model = sharpened(ValueModel(AutoModel.from_config(config), head), seed, 0.3)
     return LM(model, made, name=f"{kind}-value-{seed}")
