@@ -121,7 +121,7 @@ class SegmentCache(Cache):
                 if now.column is None:
                     segment[now.offset : now.offset + n] = new
                 else:
-                    segment.index_copy_(0, now.column, new)
+                    segment.index_copy_(0, now.column.to(segment.device), new)
         return pair
 
     @staticmethod
