@@ -1,10 +1,8 @@
 """The one loop: guided decoding of many prompts at once.
 
-The decoder holds P slots, one prompt each, of S surviving hypotheses with K successors: P·S·K rows that step
-together. All
-methods run through it; they differ in their parts (`guiders.guider`). Between two boundaries (every L tokens)
-nothing waits for the device;
-at a boundary rows are scored and selected, finished prompts leave and waiting ones enter.
+The decoder holds P slots, one prompt each, of S surviving hypotheses with K successors: P·S·K rows that step together.
+All methods run through it; they differ in their parts (`guiders.guider`). Between two boundaries (every L tokens)
+nothing waits for the device; at a boundary rows are scored and selected, finished prompts leave and waiting ones enter.
 """
 
 from collections import deque

@@ -19,12 +19,12 @@ class LM:
     vocabularies are compared before gigabytes are.
 
     Args:
-        model: a transformers causal LM or a ``guiders.value.model.ValueModel`` (or a function that gives one).
+        model: a transformers causal LM or a ``guiders.value.model.ValueModel`` (or a function that gives one). Its
+            activations are replaced by faster ones of the same function (`guiders.activations`).
         tokenizer: its tokenizer.
         template: how a prompt becomes the model's input. None: a text is taken as it is, messages go through the
-            tokenizer's chat
-            template. "chat": a text is a single user message. A string with ``{prompt}``: the text goes there. A Jinja
-            chat template (with ``{%`` or ``{{``): used in place of the tokenizer's.
+            tokenizer's chat template. "chat": a text is a single user message. A string with ``{prompt}``: the text
+            goes there. A Jinja chat template (with ``{%`` or ``{{``): used in place of the tokenizer's.
         name: what messages call it.
     """
 
