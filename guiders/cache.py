@@ -15,6 +15,7 @@ A forward pass is of one of three kinds: ``prefill`` (new prompts, one after the
 prompt segment), ``history`` (rows are survivors) and ``chunk`` (rows are successors).
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
@@ -54,6 +55,24 @@ class Pass:
     def spans(self) -> list[tuple[int, int]]:
         """Where each prompt of a prefill begins and ends in its row."""
         return list(pairwise(accumulate(self.lengths, initial=0)))
+
+
+def in_a_row(prompts: Sequence[list[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Prompts one after the other, without padding: tokens and their positions, ``[1, n]`` each."""
+    tokens = torch.tensor([[token for prompt in prompts for token in prompt]], device=device)
+    return tokens, torch.cat([torch.arange(len(prompt), device=device) for prompt in prompts])[None]
+
+
+def in_groups(prompts: Sequence[list[int]], some: int) -> Iterator[slice]:
+    """Consecutive prompts of at most `some` tokens together, or a single one."""
+    start = total = 0
+    for index, prompt in enumerate(prompts):
+        if index > start and total + len(prompt) > some:
+            yield slice(start, index)
+            start, total = index, 0
+        total += len(prompt)
+    if len(prompts):
+        yield slice(start, len(prompts))
 
 
 class _Layer:

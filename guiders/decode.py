@@ -61,8 +61,7 @@ def generate(
     if not waiting:
         return
     guider.check_heads()
-    chooses = guider.search.selects or guider.search.survivors > 1
-    for lm in (*guider.models, *(getattr(guider.value, "models", ()) if chooses else ())):
+    for lm in (*guider.models, *(getattr(guider.value, "models", ()) if guider.chooses else ())):
         check_cacheable(lm)
     with keeping_memory(guider.base.device):
         yield from _decode(guider, waiting, sampling, batch_tokens or BATCH_TOKENS, trace, graphs)

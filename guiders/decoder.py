@@ -45,8 +45,7 @@ class Decoder:
         self.shape = (slots, search.survivors, search.successors)
         self.requests: list[Request | None] = [None] * slots
         self.lanes = [Lane(lm, *self.shape, columns, fixed=graphs) for lm in guider.models]
-        chooses = search.selects or search.survivors > 1
-        self.scorer = guider.value.scorer(guider, slots, columns + search.released) if chooses else None
+        self.scorer = guider.value.scorer(guider, slots, columns + search.released) if guider.chooses else None
         self.beam = Beam(slots, search.survivors, self.device)
         self.keys = torch.zeros(slots, dtype=torch.long, device=self.device)
         self.remaining = torch.zeros(slots, dtype=torch.long, device=self.device)
@@ -96,6 +95,10 @@ class Decoder:
         self.remaining[slots] = torch.tensor([r.limit for r in new], device=self.device)
         self.done[slots] = 0
 
+    def _active(self) -> torch.Tensor:
+        """Slots with a prompt: ``[P]``."""
+        return torch.tensor([r is not None for r in self.requests], device=self.device)
+
     def _chunk(self):
         """Step all rows to the next boundary."""
         _, survivors, successors = self.shape
@@ -103,11 +106,10 @@ class Decoder:
         n = self.columns
         if not self.stepper.graphs:  # a graph has one length; what a row draws past its limit is not counted
             n = min(n, max(r.limit - r.done for r in self.requests if r))
-        active = torch.tensor([r is not None for r in self.requests], device=device)
         hypotheses = torch.arange(survivors * successors, device=device).view(survivors, successors, 1)
         steps = self.done.view(-1, 1, 1, 1) + torch.arange(n, device=device)
         numbers = uniforms(self.sampling.seed, self.keys.view(-1, 1, 1, 1), hypotheses, steps)
-        taken = self.stepper.run(active, self.beam.ended, self.remaining, numbers)
+        taken = self.stepper.run(self._active(), self.beam.ended, self.remaining, numbers)
         tokens, counts, ended = taken.tokens, taken.counts, taken.ended
         if self.sampling.stop:
             tokens, counts, ended = cut_at_stop(self.guider.base, self.sampling.stop, self.beam, tokens, counts, ended)
@@ -133,8 +135,7 @@ class Decoder:
             scored = chunk.with_end(cut, self.guider.base.tokenizer.eos_token_id)
         if self.scorer:
             values = torch.where(chunk.counts > 0, self.scorer.score(scored).to(values.dtype), values)
-            running = torch.tensor([r is not None for r in self.requests], device=device)[:, None, None]
-            if bool((values.isnan() & running).any()):
+            if bool((values.isnan() & self._active()[:, None, None]).any()):
                 raise GuiderError(f"a value of {type(self.guider.value).__name__} is not a number; use another dtype")
         went_on = (~self.beam.ended).sum(1) * continuing
         passes = self._passes(chunk, went_on)

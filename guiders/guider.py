@@ -35,7 +35,7 @@ class Guider:
     search: Sample | BestOfN | ChunkBeam = field(default_factory=Sample)
 
     def __post_init__(self):
-        if self.value is None and (self.search.selects or self.search.survivors > 1):
+        if self.value is None and self.chooses:
             raise GuiderError(
                 f"{type(self.search).__name__} chooses by value; set the guider's value, or search to sample"
             )
@@ -46,6 +46,11 @@ class Guider:
         for guide in self.guides:
             for model in guide.models:
                 check_same_vocabulary(self.base.tokenizer, model.tokenizer, self.base.name, model.name)
+
+    @property
+    def chooses(self) -> bool:
+        """Does the search choose among hypotheses, and so need the value?"""
+        return self.search.selects or self.search.survivors > 1
 
     @property
     def guides(self) -> tuple[Implicit | QGuidance, ...]:
@@ -62,7 +67,7 @@ class Guider:
     @property
     def readers(self) -> tuple[LM, ...]:
         """All models that read the response's own tokens, so that each one's context bounds the response."""
-        values = getattr(self.value, "models", ()) if self.search.selects or self.search.survivors > 1 else ()
+        values = getattr(self.value, "models", ()) if self.chooses else ()
         shared = all(first_difference(self.base.tokenizer, model.tokenizer) is None for model in values)
         return tuple(dict.fromkeys((*self.models, *(values if shared else ()))))
 
@@ -90,8 +95,7 @@ class Guider:
         """Guided logits ``[..., V]`` from the base's logits and then each token guide's models'.
 
         Tables wider than the shared vocabulary (padded to a round number) are cut to the narrowest, the value's among
-        them. Half precision is
-        widened: a difference of log-probabilities of two models would lose most of its digits.
+        them. Half precision is widened: a difference of log-probabilities of two models would lose most of its digits.
         """
         width = min(self.vocabulary, *(x.shape[-1] for x in logits))
         base, *rest = (x[..., :width].to(logits[0].device) for x in logits)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from guiders.attention import attending
-from guiders.cache import Pass, SegmentCache
+from guiders.cache import Pass, SegmentCache, in_a_row, in_groups
 from guiders.head import HeadBuffer
 from guiders.lm import LM
 from guiders.packed import PackedWeights
@@ -54,7 +54,7 @@ class Lane:
         """
         for slot, prompt in zip(slots, prompts, strict=True):
             self.prompt_sizes[slot] = len(prompt)
-        logits = torch.cat([self._prefill(*group) for group in _cut(slots, prompts, self.some_tokens)])
+        logits = torch.cat([self._prefill(slots[some], prompts[some]) for some in in_groups(prompts, self.some_tokens)])
         which = torch.tensor(slots, device=self.device)
         self.prompt_lengths[which] = torch.tensor([len(p) for p in prompts], device=self.device)
         self.starts[which] = 0
@@ -64,12 +64,11 @@ class Lane:
         self._restart()
         return logits
 
-    def _prefill(self, slots: list[int], prompts: list[list[int]]) -> torch.Tensor:
-        lengths = [len(prompt) for prompt in prompts]
-        tokens = torch.tensor([[token for prompt in prompts for token in prompt]], device=self.device)
-        positions = torch.cat([torch.arange(n, device=self.device) for n in lengths])[None]
+    def _prefill(self, slots: Sequence[int], prompts: list[list[int]]) -> torch.Tensor:
+        lengths = tuple(map(len, prompts))
+        tokens, positions = in_a_row(prompts, self.device)
         last = torch.tensor(lengths, device=self.device).cumsum(0) - 1
-        now = Pass("prefill", positions, slots=tuple(slots), lengths=tuple(lengths), **self._read())
+        now = Pass("prefill", positions, slots=tuple(slots), lengths=lengths, **self._read())
         return self._forward(tokens, now, last)[0].clone()
 
     def advance(self, tokens: torch.Tensor) -> None:
@@ -199,15 +198,3 @@ class Lane:
                 logits_to_keep=keep,
             )
         return output.logits
-
-
-def _cut(slots: Sequence[int], prompts: list[list[int]], some: int) -> Iterator[tuple[list[int], list[list[int]]]]:
-    """Cut prompts into groups of at most `some` tokens, or of a single prompt."""
-    group: tuple[list[int], list[list[int]]] = ([], [])
-    for slot, prompt in zip(slots, prompts, strict=True):
-        if group[0] and sum(map(len, group[1])) + len(prompt) > some:
-            yield group
-            group = ([], [])
-        group[0].append(slot)
-        group[1].append(prompt)
-    yield group

@@ -34,7 +34,7 @@ def token_log_probs(guider: Guider, pairs: Sequence[tuple[object, Sequence[int]]
         GuiderError: the search makes the response's distribution one that can't be normalised; a text longer than a
             model's context.
     """
-    if guider.search.selects or guider.search.survivors > 1:
+    if guider.chooses:
         raise GuiderError(
             f"{type(guider.search).__name__} has no normalised distribution to score text under; "
             "set search to sample (guider=base or guider=eft)"

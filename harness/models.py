@@ -227,11 +227,7 @@ class Pool:
         path, template = key[0], spec.get("template")
         options = {name: value for name, value in spec.items() if name not in ("path", "head")}
         if spec.get("head") == "classifier":
-            for name in (
-                "max_length",
-                "device_map",
-                "quantization_config",
-            ):  # a classifier has its own, is on one device
+            for name in ("max_length", "device_map", "quantization_config"):  # a language model's alone
                 options.pop(name, None)
             return Classifier.load(path, device=self.device, **options)
         same = next((model for other, model in self._models.items() if other[:-2] == key[:-2]), None)

@@ -129,7 +129,8 @@ def test_steps_neither_wait_nor_copy(architecture, method):
 def test_no_way_of_sampling_waits(sampling):
     _, _, stepper, given = prepared(guiders("gpt2", torch.bfloat16)["ivg"], sampling)
     with OnDevice():
-        stepped(stepper, given)
+        taken = stepped(stepper, given)
+    assert taken.tokens.device == taken.kl.device == DEVICE
 
 
 @torch.inference_mode()

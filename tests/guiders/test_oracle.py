@@ -5,9 +5,9 @@ from dataclasses import replace
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tiny_models import ARCHITECTURES, CONTEXT, END, lm, value
+from tiny_models import ARCHITECTURES, CONTEXT, END, ending, lm, value
 
-from guiders import LM, BestOfN, ChunkBeam, Explicit, Guider, Implicit, ImplicitValue, Sample, Sampling, generate
+from guiders import BestOfN, ChunkBeam, Explicit, Guider, Implicit, ImplicitValue, Sample, Sampling, generate
 from guiders.naive import naive_generate
 
 torch.set_num_threads(1)
@@ -38,14 +38,6 @@ values = st.one_of(
         st.sampled_from(["words", "bytes"]),
     ),
 )
-
-
-def ending(architecture: str, seed: int, ends: set[int]) -> LM:
-    """A base whose common tokens end a response: at the start of a chunk, in the middle, at its end, at the limit."""
-    made = lm(architecture, seed, 1.0)
-    base = LM(made.model, made.tokenizer, name=made.name)
-    base.__dict__["eos_ids"] = tuple(sorted(ends | {END}))
-    return base
 
 
 def assert_same(found, expected):

@@ -148,6 +148,7 @@ def test_weights_that_are_first_read_while_scoring_can_be_trained():
     token_log_probs(Guider(late), [("ab", [1])])
     ids = torch.tensor([[1, 2, 3]])
     late.model(input_ids=ids, labels=ids).loss.backward()
+    assert all(parameter.grad is not None for parameter in late.model.parameters())
 
 
 def test_positions_that_depend_on_the_batch_end_where_they_begin_to():

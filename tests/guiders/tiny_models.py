@@ -92,6 +92,14 @@ def lm(architecture: str = "gpt2", seed: int = 0, spread: float = 0.3, template:
     return LM(model, words(), template=template, name=f"{architecture}-{seed}")
 
 
+def ending(architecture: str, seed: int, ends: set[int]) -> LM:
+    """A base whose common tokens end a response: at the start of a chunk, in the middle, at its end, at the limit."""
+    made = lm(architecture, seed, 1.0)
+    base = LM(made.model, made.tokenizer, name=made.name)
+    base.__dict__["eos_ids"] = tuple(sorted(ends | {END}))
+    return base
+
+
 @functools.cache
 def value(architecture: str = "gpt2", kind: str = "scalar", seed: int = 7, tokenizer: str = "words") -> LM:
     """A value model; `tokenizer` "bytes" gives it another vocabulary than the language models'."""

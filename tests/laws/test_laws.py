@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tiny_models import ARCHITECTURES, END, TOLERANCE, lm, value
+from tiny_models import ARCHITECTURES, END, TOLERANCE, ending, lm, value
 
 from guiders import (
     LM,
@@ -44,14 +44,6 @@ def guiders(architecture: str, base: LM, weight: float, search: ChunkBeam) -> di
 METHODS = tuple(guiders("gpt2", lm("gpt2"), 1.0, ChunkBeam()))
 
 
-def ending(architecture: str, ends: set[int]) -> LM:
-    """A base whose common tokens end a response."""
-    made = lm(architecture, 0, 1.0)
-    base = LM(made.model, made.tokenizer, name=made.name)
-    base.__dict__["eos_ids"] = tuple(sorted(ends | {END}))
-    return base
-
-
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("method", METHODS)
 @given(
@@ -68,5 +60,5 @@ def ending(architecture: str, ends: set[int]) -> LM:
 )
 @settings(max_examples=3, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 def test_laws(architecture, method, ends, weight, search, sampling, prompts):
-    guider = guiders(architecture, ending(architecture, ends), weight, search)[method]
+    guider = guiders(architecture, ending(architecture, 0, ends), weight, search)[method]
     laws.check(guider, prompts, sampling, tolerance=TOLERANCE[architecture])
