@@ -4,13 +4,15 @@ import torch
 
 from guiders.value import Chunk
 
+_STATE = ("lengths", "ended", "values", "kl", "over_base", "group", "added")  # [P, S] each
+
 
 class Beam:
     """P slots of S hypotheses.
 
     Attributes:
-        tokens: ``[P, S, T]`` response tokens so far. lengths: ``[P, S]``. ended: ``[P, S]``. values: ``[P, S]``. kl:
-            ``[P, S]`` nats.
+        tokens: ``[P, S, T]`` response tokens so far. lengths: ``[P, S]``. ended: ``[P, S]``. values: ``[P, S]``.
+        kl, over_base: ``[P, S]`` nats, summed over the response (see `NextToken`).
         group: ``[P, S]`` the first survivor with the same tokens. added: ``[P, S]`` tokens that the last chunk added.
     """
 
@@ -20,17 +22,18 @@ class Beam:
         self.ended = torch.zeros(slots, survivors, dtype=torch.bool, device=device)
         self.values = torch.zeros(slots, survivors, dtype=torch.float64, device=device)
         self.kl = torch.zeros_like(self.values)
+        self.over_base = torch.zeros_like(self.values)
         self.group = torch.zeros_like(self.lengths)
         self.added = torch.zeros_like(self.lengths)
 
     def admit(self, slots: torch.Tensor) -> None:
         """New prompts take these slots: S copies of the empty hypothesis."""
-        for state in (self.lengths, self.ended, self.values, self.kl, self.group, self.added):
-            state[slots] = 0
+        for name in _STATE:
+            getattr(self, name)[slots] = 0
 
     def keep(self, slots: torch.Tensor) -> None:
         """Keep only these slots."""
-        for name in ("tokens", "lengths", "ended", "values", "kl", "group", "added"):
+        for name in ("tokens", *_STATE):
             setattr(self, name, getattr(self, name)[slots])
 
     def shrink(self, longest: int) -> None:
@@ -49,8 +52,9 @@ class Beam:
             equal = equal & (column[:, :, None] == column[:, None, :])
         return equal
 
-    def select(self, parents, rows, chunk: Chunk, values, kl, equal) -> None:
-        """The chosen rows (``[P, S]``) become the survivors."""
+    def select(self, parents, rows, chunk: Chunk, values, kl, over_base, equal) -> None:
+        """The chosen rows (``[P, S]``) become the survivors; `kl` and `over_base` are of every column (see `Steps`)."""
+        inside = torch.arange(chunk.tokens.shape[-1], device=rows.device) < chunk.counts[..., None]
         counts = chunk.counts.flatten(1).gather(1, rows)
         new = chunk.tokens.flatten(1, 2).gather(1, rows[..., None].expand(-1, -1, chunk.tokens.shape[-1]))
         self.lengths = self.lengths.gather(1, parents)
@@ -62,7 +66,9 @@ class Beam:
         self.added = counts
         self.ended = chunk.ended.flatten(1).gather(1, rows)
         self.values = values.flatten(1).gather(1, rows).double()
-        self.kl = self.kl.gather(1, parents) + kl.flatten(1).gather(1, rows)
+        self.kl = self.kl.gather(1, parents) + _sums(kl, inside).gather(1, rows)
+        if over_base is not None:
+            self.over_base = self.over_base.gather(1, parents) + _sums(over_base, inside).gather(1, rows)
         if equal is not None:
             among = equal.gather(1, rows[:, :, None].expand(-1, -1, equal.shape[2])).gather(
                 2, rows[:, None, :].expand(-1, rows.shape[1], -1)
@@ -89,3 +95,8 @@ class Beam:
             ]
             for p in range(len(new))
         ]
+
+
+def _sums(x: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
+    """Every row's sum ``[P, S·K]`` over the columns ``[P, S, K, n]`` that are its own."""
+    return x.masked_fill(~inside, 0).sum(-1).flatten(1)

@@ -22,6 +22,9 @@ class Classifier:
             of texts. A string with ``{prompt}`` and ``{response}``: the texts go there.
         batch_size: texts to a forward pass.
         name: what messages call it.
+
+    Attributes:
+        evaluated: tokens read so far, padding included.
     """
 
     def __init__(self, model, tokenizer, template: str | None = None, batch_size: int = 64, name: str = "classifier"):
@@ -30,6 +33,7 @@ class Classifier:
         self.template = template
         self.batch_size = batch_size
         self.name = name
+        self.evaluated = 0
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
 
@@ -104,6 +108,7 @@ class Classifier:
             batch = self.tokenizer.pad(
                 {"input_ids": [texts[place] for place in places]}, padding_side="right", return_tensors="pt"
             ).to(self.model.device)
+            self.evaluated += batch["input_ids"].numel()
             logits = self.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits.double()
             if logits.dim() == 3:  # a value at every position: the last one's is the text's
                 last = batch["attention_mask"].sum(-1) - 1

@@ -11,7 +11,7 @@ from guiders.errors import GuiderError
 from guiders.guider import Generation, Guider
 from guiders.lane import Lane
 from guiders.sampling import Sampling, prompt_key, uniforms
-from guiders.steps import Stepper
+from guiders.steps import Stepper, Steps
 from guiders.stops import cut_at_stop
 from guiders.trace import Trace
 from guiders.value import Chunk
@@ -30,6 +30,7 @@ class Request:
         self.done = 0  # tokens that its running hypotheses have
         self.chunks = 0
         self.passes = 0
+        self.computed = 0.0
         self.seconds = 0.0
         self.trace: list | None = []
 
@@ -53,26 +54,29 @@ class Decoder:
         self.trace = Trace(guider) if trace else None
         wanted = self.scorer.wants_ratio if self.scorer else None
         self.stepper = Stepper(guider, sampling, self.lanes, wanted, trace, graphs)
+        self.scored = 0  # positions of a scorer that does not count what it computes
 
     def run(self, waiting: deque) -> Iterator[Generation]:
         """Decode until no prompt waits; takes prompts from the left of `waiting`."""
         while waiting or any(self.requests):
-            started = time.perf_counter()
+            started, evaluated = time.perf_counter(), self._evaluated()
             with torch.inference_mode():
                 self._shrink(len(waiting))
                 self._admit(waiting)
-                chunk, kl, changed = self._chunk()
-                finished = self._boundary(chunk, kl, changed)
-            share = (time.perf_counter() - started) / (len(finished) + sum(r is not None for r in self.requests))
-            for request in (*self.requests, *(r for r, _ in finished)):
-                if request:
-                    request.seconds += share
+                chunk, taken = self._chunk()
+                finished = self._boundary(chunk, taken)
+            together = [request for request in (*self.requests, *(r for r, _ in finished)) if request]
+            seconds, computed = time.perf_counter() - started, self._evaluated() - evaluated
+            for request in together:
+                request.seconds += seconds / len(together)
+                request.computed += computed / len(together)
             for request, result in finished:
                 yield Generation(
                     index=request.index,
-                    kl_search=self.search.divergence(request.chunks),
+                    kl_search=self.search.divergence(len(result["tokens"]), request.limit),
                     forward_passes=request.passes,
                     seconds=request.seconds,
+                    computed_passes=request.computed,
                     **result,
                 )
 
@@ -99,8 +103,8 @@ class Decoder:
         """Slots with a prompt: ``[P]``."""
         return torch.tensor([r is not None for r in self.requests], device=self.device)
 
-    def _chunk(self):
-        """Step all rows to the next boundary."""
+    def _chunk(self) -> tuple[Chunk, Steps]:
+        """Step all rows to the next boundary; what a row drew past its end or a stop string counts nothing."""
         _, survivors, successors = self.shape
         device = self.device
         n = self.columns
@@ -108,7 +112,7 @@ class Decoder:
             n = min(n, max(r.limit - r.done for r in self.requests if r))
         hypotheses = torch.arange(survivors * successors, device=device).view(survivors, successors, 1)
         steps = self.done.view(-1, 1, 1, 1) + torch.arange(n, device=device)
-        numbers = uniforms(self.sampling.seed, self.keys.view(-1, 1, 1, 1), hypotheses, steps)
+        numbers = uniforms(self.sampling.stream, self.keys.view(-1, 1, 1, 1), hypotheses, steps)
         taken = self.stepper.run(self._active(), self.beam.ended, self.remaining, numbers)
         tokens, counts, ended = taken.tokens, taken.counts, taken.ended
         if self.sampling.stop:
@@ -122,9 +126,9 @@ class Decoder:
             log_ratio=None if taken.ratios is None else taken.ratios.masked_fill(~inside, 0).sum(-1),
             responses=lambda: self.beam.responses(tokens, counts),
         )
-        return chunk, taken.kl.masked_fill(~inside, 0).sum(-1), taken.changed
+        return chunk, taken
 
-    def _boundary(self, chunk: Chunk, kl: torch.Tensor, changed) -> list[tuple[Request, dict]]:
+    def _boundary(self, chunk: Chunk, taken: Steps) -> list[tuple[Request, dict]]:
         """Score, select, let finished prompts go; returns them with what they gave."""
         slots, survivors, successors = self.shape
         device = self.device
@@ -149,14 +153,14 @@ class Decoder:
             rows = torch.arange(survivors, device=device).expand(slots, -1)
         parents = rows // successors
         if self.trace:
-            self.trace.boundary(self.requests, self.beam, chunk, values, valid, rows, changed)
-        self.beam.select(parents, rows, chunk, values, kl, equal)
-        taken, limits = chunk.tokens.shape[-1], []
-        self.done += taken
-        self.remaining -= taken
+            self.trace.boundary(self.requests, self.beam, chunk, values, valid, rows, taken.changed)
+        self.beam.select(parents, rows, chunk, values, taken.kl, taken.over_base, equal)
+        columns, limits = chunk.tokens.shape[-1], []
+        self.done += columns
+        self.remaining -= columns
         for request in self.requests:
             if request:
-                request.done += taken
+                request.done += columns
                 request.chunks += 1
             limits.append(request is not None and request.done >= request.limit)
         over = (self.beam.ended.all(1) | torch.tensor(limits, device=device)).tolist()
@@ -180,8 +184,18 @@ class Decoder:
         return finished
 
     def _passes(self, chunk: Chunk, went_on: torch.Tensor) -> list[int]:
-        own = len(self.lanes) * ((chunk.counts - 1).clamp_min(0).sum((1, 2)) + went_on)
-        return (own + self.scorer.passes(chunk.counts, went_on) if self.scorer else own).tolist()
+        """Token positions that a chunk needed, by slot."""
+        needed = len(self.lanes) * ((chunk.counts - 1).clamp_min(0).sum((1, 2)) + went_on)
+        if self.scorer:
+            of_value = self.scorer.passes(chunk.counts, went_on)
+            needed = needed + of_value
+            if not hasattr(self.scorer, "evaluated"):
+                self.scored += int(of_value.sum())
+        return needed.tolist()
+
+    def _evaluated(self) -> int:
+        """Token positions that all models have computed so far."""
+        return sum(lane.evaluated for lane in self.lanes) + getattr(self.scorer, "evaluated", self.scored)
 
     def _result(self, slot: int, request: Request) -> dict:
         best = 0 if self.search.selects or not self.scorer else int(self.beam.values[slot].argmax())
@@ -198,6 +212,7 @@ class Decoder:
             "finish_reason": reason,
             "value": float(self.beam.values[slot, best]) if self.scorer else None,
             "kl": float(self.beam.kl[slot, best]),
+            "log_ratio": float(self.beam.over_base[slot, best]) if self.guider.rows > 1 else None,
             "trace": self.trace.result(request, tokens, best) if self.trace else None,
         }
 

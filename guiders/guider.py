@@ -53,6 +53,11 @@ class Guider:
         return self.search.selects or self.search.survivors > 1
 
     @property
+    def rows(self) -> int:
+        """Hypotheses of a prompt that are decoded side by side; one leaves nothing to choose."""
+        return self.search.survivors * self.search.successors
+
+    @property
     def guides(self) -> tuple[Implicit | QGuidance, ...]:
         """The token guides, none, one or several."""
         if self.token is None:
@@ -103,7 +108,8 @@ class Guider:
         for guide in self.guides:
             some, rest = rest[: len(guide.models)], rest[len(guide.models) :]
             guided = guided + guide.shift(*(x.to(guided.dtype) for x in some))
-        return guided
+        # an id that the base masks stays masked, whatever a guide says, and two that mask it say "NaN"
+        return guided.masked_fill_(base == -torch.inf, -torch.inf) if self.guides else guided
 
 
 @dataclass(frozen=True)
@@ -117,10 +123,16 @@ class Generation:
         finish_reason: "eos", "stop" (a stop string) or "length" (the token limit).
         value: the value that chose it; None where nothing chose.
         kl: nats; the sum over steps of KL(drawn from ‖ base at the same temperature) on this response's own path.
-        kl_search: nats; the search's upper bound.
-        forward_passes: token positions that any model evaluated for this prompt's rows; the prompt itself not counted.
+        kl_search: nats; what this response adds to the bound of KL(search ‖ what it draws from) (`Sample.divergence`).
+        forward_passes: token positions that the models needed for this prompt's rows: those after a row's end, and the
+            prompt itself, are not counted. It doesn't depend on the batch.
         seconds: this prompt's share of the wall time.
         trace: None, or what was recorded on request (see `guiders.trace`).
+        log_ratio: nats; where the search chose among rows, log(this response's probability as drawn / the base's), both
+            as in `kl`; None elsewhere. The mean over responses of ``kl_search + log_ratio`` bounds KL(search ‖ base),
+            which no sum of `kl` does: a search chooses the path that the sum is taken on.
+        computed_passes: this prompt's share of all token positions that were computed: with the rows that had ended,
+            padding and empty slots, which are computed to keep shapes static; the prompt itself not counted.
     """
 
     index: int
@@ -133,3 +145,5 @@ class Generation:
     forward_passes: int
     seconds: float
     trace: dict | None = None
+    log_ratio: float | None = None
+    computed_passes: float = 0.0

@@ -46,6 +46,12 @@ class Lane:
         self.longest = 0  # host-side bound of `starts`, so that no length is ever read back from the device
         self.next_logits: torch.Tensor | None = None
         self.offset = 0
+        self._evaluated = 0
+
+    @property
+    def evaluated(self) -> int:
+        """Token positions computed so far, of all rows and slots; prompts not counted."""
+        return self._evaluated + self.offset * self.starts.numel() * self.cache.shape[2]
 
     def prefill(self, slots: Sequence[int], prompts: list[list[int]]) -> torch.Tensor:
         """Read new prompts into these slots, each once. Returns the logits after each: ``[n, V]``.
@@ -75,6 +81,7 @@ class Lane:
         """Give every survivor its pending token ``[P, S]``, once for all its successors; sets `next_logits`."""
         self.starts += 1
         self.longest += 1
+        self._evaluated += self.starts.numel()
         lengths = self._survivor_lengths()
         positions = (lengths + self.starts - 1).reshape(-1, 1)
         now = Pass(
@@ -171,6 +178,7 @@ class Lane:
 
     def _restart(self) -> None:
         """A new chunk begins."""
+        self._evaluated = self.evaluated
         self.offset = 0
         if self.column is not None:
             self.column.zero_()

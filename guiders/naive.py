@@ -26,6 +26,7 @@ class Hypothesis:
     end: str | None = None
     value: float | None = None
     kl: float = 0.0
+    log_ratio: float = 0.0
 
 
 class Reader:
@@ -79,7 +80,7 @@ def _decode(guider: Guider, index: int, prompt, sampling: Sampling, cached: bool
     readers = [Reader(lm, ids if lm is base else lm.encode_prompt(prompt), cached) for lm in models]
     width, successors = search.survivors, search.successors
     length = search.length if search.selects and search.length else limit
-    beam, done, chunks, scored = [Hypothesis()] * width, 0, 0, 0
+    beam, done, scored = [Hypothesis()] * width, 0, 0
     while done < limit and not all(h.end for h in beam):
         rows = [h for h in beam for _ in range(successors)]
         for step in range(done, min(done + length, limit)):
@@ -88,16 +89,19 @@ def _decode(guider: Guider, index: int, prompt, sampling: Sampling, cached: bool
             # an ended row is fed its last token again, to keep the batch rectangular; what it gives is not used
             texts = [list(h.tokens) + [h.tokens[-1]] * (step - len(h.tokens)) if step else [] for h in rows]
             guided, plain = _guided(guider, readers, texts)
-            numbers = uniforms(sampling.seed, torch.tensor(key), torch.arange(len(rows)), torch.tensor(step))
+            numbers = uniforms(sampling.stream, torch.tensor(key), torch.arange(len(rows)), torch.tensor(step))
             probabilities = distribution(guided, sampling)
             new = draw(probabilities, numbers[:, None].to(guided.device))[:, 0].tolist()
             reference = (plain / (sampling.temperature or 1.0)).log_softmax(-1)
+            drawn = torch.tensor(new, device=guided.device)[:, None]
+            ratio = (probabilities.log() - reference).gather(-1, drawn)[:, 0].tolist()
             kl = torch.special.xlogy(probabilities, probabilities).sum(-1) - (
                 probabilities * reference.masked_fill(probabilities == 0, 0.0)
             ).sum(-1)
-            rows = [h if h.end else _extend(base, h, new[i], float(kl[i]), sampling) for i, h in enumerate(rows)]
+            rows = [
+                h if h.end else _extend(base, h, new[i], float(kl[i]), ratio[i], sampling) for i, h in enumerate(rows)
+            ]
             done = step + 1
-        chunks += 1
         order = list(range(len(rows)))
         over = done >= limit
         if search.selects or (width > 1 and (over or all(h.end for h in rows))):
@@ -119,9 +123,11 @@ def _decode(guider: Guider, index: int, prompt, sampling: Sampling, cached: bool
         finish_reason=best.end or "length",
         value=best.value,
         kl=best.kl,
-        kl_search=search.divergence(chunks),
+        kl_search=search.divergence(len(best.tokens), limit),
         forward_passes=scored + sum(reader.positions for reader in readers),
         seconds=time.perf_counter() - started,
+        log_ratio=best.log_ratio if width * successors > 1 else None,
+        computed_passes=scored + sum(reader.positions for reader in readers),
     )
 
 
@@ -137,14 +143,14 @@ def _guided(guider: Guider, readers: list[Reader], texts: list[list[int]]) -> tu
     return guided, logits[0]
 
 
-def _extend(base: LM, hypothesis: Hypothesis, token: int, kl: float, sampling: Sampling) -> Hypothesis:
+def _extend(base: LM, hypothesis: Hypothesis, token: int, kl: float, ratio: float, sampling: Sampling) -> Hypothesis:
     tokens, end = (*hypothesis.tokens, token), None
     if token in base.eos_ids:
         end = "eos"
     elif sampling.stop:
         text = base.decode(list(tokens))
         end = "stop" if any(s in text for s in sampling.stop) else None
-    return replace(hypothesis, tokens=tokens, end=end, kl=hypothesis.kl + kl)
+    return replace(hypothesis, tokens=tokens, end=end, kl=hypothesis.kl + kl, log_ratio=hypothesis.log_ratio + ratio)
 
 
 def _best(rows: list[Hypothesis], valid: list[int], released: bool) -> list[int]:

@@ -22,6 +22,7 @@ class Sampling:
         max_new_tokens: tokens of a response at most (fewer where the model's context ends first).
         seed: of the random numbers.
         stop: strings that end a response; the response is cut before them.
+        purpose: a name for a stream of its own: with another purpose, the same seed gives independent draws.
 
     Raises:
         GuiderError: a value out of range.
@@ -33,6 +34,7 @@ class Sampling:
     max_new_tokens: int = 128
     seed: int = 0
     stop: tuple[str, ...] = ()
+    purpose: str = ""
 
     def __post_init__(self):
         object.__setattr__(
@@ -48,10 +50,21 @@ class Sampling:
             if not fine:
                 raise GuiderError(f"{name}={getattr(self, name)} is out of range; it must be {must}")
 
+    @property
+    def stream(self) -> int:
+        """The 64-bit key of the random numbers: the seed, and with a purpose 64 bits of its hash upon it."""
+        seed = self.seed & ((1 << 64) - 1)
+        return seed ^ _bits(self.purpose) if self.purpose else seed
+
+
+def _bits(text: str) -> int:
+    """The first 64 bits of a text's SHA-256."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
+
 
 def prompt_key(tokens: list[int]) -> int:
     """64 bits that identify a prompt by its tokens, so that its random numbers don't depend on its place in a batch."""
-    return int.from_bytes(hashlib.sha256(",".join(map(str, tokens)).encode()).digest()[:8], "little")
+    return _bits(",".join(map(str, tokens)))
 
 
 def philox(counter: list[torch.Tensor], key: tuple[int, int]) -> list[torch.Tensor]:
@@ -97,7 +110,8 @@ def distribution(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
     """
     if sampling.temperature == 0:
         return torch.zeros_like(logits).scatter_(-1, logits.argmax(-1, keepdim=True), 1.0)
-    logits = logits / sampling.temperature
+    # less the largest first: a logit of 10 divided by a temperature of 1e-6 keeps no digits that matter in float32
+    logits = (logits - logits.amax(-1, keepdim=True)) / sampling.temperature
     if 0 < sampling.top_k < logits.shape[-1]:
         least = logits.topk(sampling.top_k).values[..., -1:]
         logits = logits.masked_fill(logits < least, -torch.inf)
@@ -148,20 +162,21 @@ def _below(wanted: torch.Tensor, total: torch.Tensor) -> torch.Tensor:
     return torch.minimum(wanted, torch.nextafter(total, torch.zeros_like(total))).contiguous()
 
 
-def divergence(probabilities, logits, base_logits, sampling: Sampling) -> torch.Tensor:
-    """Exact KL(drawn from ‖ base) in nats, ``[...]``: the base at the same temperature, without cuts.
+def reference(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
+    """Log-probabilities of the base that divergence is measured from: ``[..., V]`` from its logits.
 
-    At temperature 0 the drawn distribution is a point, and the base is taken at temperature 1.
+    At the sampling temperature, without cuts; at temperature 0, where the drawn distribution is a point, at 1.
+    """
+    # less the largest first, as in `distribution`
+    return ((logits - logits.amax(-1, keepdim=True)) / (sampling.temperature or 1.0)).log_softmax(-1)
+
+
+def divergence(probabilities: torch.Tensor, log_base: torch.Tensor) -> torch.Tensor:
+    """Exact KL(drawn from ‖ base) in nats, ``[...]``, never below 0.
 
     Args:
-        probabilities: what is drawn from; logits: the guided logits they come from; base_logits: all ``[..., V]``.
+        probabilities: ``[..., V]`` what is drawn from. log_base: ``[..., V]`` the base's, by `reference`. An id that
+            is not drawn adds nothing, even one that the base masks.
     """
-    temperature = sampling.temperature or 1.0
-    normaliser = (base_logits / temperature).logsumexp(-1)
-    if sampling.temperature and not sampling.top_k and sampling.top_p == 1:
-        # log p = logits/T − logsumexp: the logarithm of every probability need not be taken
-        shift = torch.linalg.vecdot(probabilities, logits - base_logits) / temperature
-        return shift - (logits / temperature).logsumexp(-1) + normaliser
-    entropy = torch.special.entr(probabilities).sum(-1)
-    crossed = torch.where(probabilities > 0, probabilities * base_logits, 0.0).sum(-1) / temperature
-    return normaliser - crossed - entropy
+    crossed = torch.where(probabilities > 0, probabilities * log_base, 0.0).sum(-1)
+    return (-torch.special.entr(probabilities).sum(-1) - crossed).clamp_min(0)

@@ -26,7 +26,8 @@ class Steps:
         tokens: the drawn tokens, 0 where the row was not running. numbers: the uniform numbers to draw by.
         counts: ``[P, S, K]`` tokens that the row added. ended: ``[P, S, K]`` it has ended with an end token.
         alive: ``[P, S, K]`` it goes on. remaining: ``[P]`` tokens a response may still get.
-        kl: nats. ratios: log π⁺ − log π⁻ of the token, where wanted.
+        kl: nats. over_base: see `NextToken`; where the search chooses. ratios: log π⁺ − log π⁻ of the token, where
+            wanted.
         changed: did guidance change the most likely token? where wanted.
         finite: ``[]`` every running row had a number to draw by.
         column: ``[1]`` the next column, for steps that are replayed.
@@ -39,6 +40,7 @@ class Steps:
     alive: torch.Tensor
     remaining: torch.Tensor
     kl: torch.Tensor
+    over_base: torch.Tensor | None
     ratios: torch.Tensor | None
     changed: torch.Tensor | None
     finite: torch.Tensor
@@ -50,7 +52,7 @@ class Steps:
 
     def first(self, n: int) -> "Steps":
         """Of the first n columns, in tensors of its own."""
-        columns = ("tokens", "numbers", "kl", "ratios", "changed")
+        columns = ("tokens", "numbers", "kl", "over_base", "ratios", "changed")
         return Steps(
             **{
                 name: None if x is None else (x[..., :n] if name in columns else x).clone()
@@ -117,6 +119,7 @@ class Stepper:
             alive=(active[:, None] & ~ended)[..., None].expand(shape[:3]).clone(),
             remaining=remaining.clone(),
             kl=zeros,
+            over_base=torch.zeros_like(zeros) if self.measures_kl and self.guider.rows > 1 else None,
             ratios=None if self.wanted is None else torch.zeros_like(zeros),
             changed=torch.zeros(shape, dtype=torch.bool, device=device) if self.trace else None,
             finite=torch.ones((), dtype=torch.bool, device=device),
@@ -141,6 +144,8 @@ class Stepper:
             _put(taken.ratios, t, new.ratio if first else new.ratio[..., 0])
         if new.kl is not None:
             _put(taken.kl, t, of_rows(new.kl))
+        if taken.over_base is not None:
+            _put(taken.over_base, t, new.over_base if first else new.over_base[..., 0])
         if taken.changed is not None:
             _put(taken.changed, t, of_rows(new.changed))
         taken.finite &= (of_rows(new.finite) | ~taken.alive).all()

@@ -25,9 +25,14 @@ class BestOfN(Sample):
     def survivors(self) -> int:
         return self.n
 
-    def divergence(self, chunks: int) -> float:
-        """log N − (N−1)/N, an upper bound.
+    def divergence(self, tokens: int, limit: int) -> float:
+        return one_of(self.n)
 
-        Beirami et al. 2024, "Theoretical guarantees on the best-of-n alignment policy".
-        """
-        return math.log(self.n) - (self.n - 1) / self.n
+
+def one_of(n: int) -> float:
+    """log N − (N−1)/N, in nats: bounds KL(rule ‖ π) of any rule that returns one of N independent draws from π.
+
+    Beirami et al. 2024, "Theoretical guarantees on the best-of-n alignment policy", for the rule that takes the best;
+    docs/method.md has the proof for any rule.
+    """
+    return math.log(n) - (n - 1) / n

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from guiders.errors import GuiderError
+from guiders.search.best_of_n import one_of
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,16 @@ class ChunkBeam:
     def selects(self) -> bool:
         return True
 
-    def divergence(self, chunks: int) -> float:
-        """log W + chunks · log K, an upper bound: a text's expected number of copies among the rows is at most
-        W·K^chunks times its probability."""
+    def divergence(self, tokens: int, limit: int) -> float:
+        """With m chunks in the response: W = 1, m (log K − (K−1)/K), since every chunk is one of K draws; W > 1,
+        log W + m log K, since a response is expected at most W·K^m times its probability among the rows. One chunk
+        for all, or K = 1, is one of W·K whole draws. docs/method.md has the proofs.
+        """
+        if self.successors == 1 or self.length is None or self.length >= limit:
+            return one_of(self.width * self.successors)
+        chunks = math.ceil(tokens / self.length)
+        if self.width == 1:
+            return chunks * one_of(self.successors)
         return math.log(self.width) + chunks * math.log(self.successors)
 
     def select(self, values: torch.Tensor, valid: torch.Tensor, equal: torch.Tensor) -> torch.Tensor:

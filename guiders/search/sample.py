@@ -35,6 +35,12 @@ class Sample:
         """Does the search keep to the letter of released code? (see `ChunkBeam`)"""
         return False
 
-    def divergence(self, chunks: int) -> float:
-        """Bound of KL(this search ‖ no search), in nats, after so many chunks."""
+    def divergence(self, tokens: int, limit: int) -> float:
+        """A response's part of the bound of KL(this search ‖ no search), in nats.
+
+        The bound is the mean of this over the responses that the search gives.
+
+        Args:
+            tokens: that the response has. limit: tokens that it could have had.
+        """
         return 0.0

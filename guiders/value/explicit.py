@@ -44,6 +44,10 @@ class _TokenScorer:
         self.lane = Lane(lm, slots, survivors, successors, columns)
         self.device = device
 
+    @property
+    def evaluated(self):
+        return self.lane.evaluated
+
     def admit(self, slots, prompts):
         self.lane.prefill(slots, [self.lane.lm.encode_prompt(p) for p in prompts])
 

@@ -45,6 +45,8 @@ class ImplicitValue:
 class _FromGuidance:
     """The token guide is the same pair: its differences are already there."""
 
+    evaluated = 0
+
     def __init__(self, lane: int):
         self.wants_ratio = lane
 
@@ -75,6 +77,10 @@ class _PairScorer:
     def __init__(self, pair, slots, search, columns, device):
         self.lanes = [Lane(lm, slots, search.survivors, search.successors, columns) for lm in pair]
         self.device = device
+
+    @property
+    def evaluated(self):
+        return sum(lane.evaluated for lane in self.lanes)
 
     def admit(self, slots, prompts):
         for lane in self.lanes:

@@ -33,6 +33,10 @@ class _RewardScorer:
         self.prompts: list = [None] * slots
         self._positions = torch.zeros(slots, dtype=torch.long)
 
+    @property
+    def evaluated(self):
+        return self.model.evaluated
+
     def admit(self, slots, prompts):
         for slot, prompt in zip(slots, prompts, strict=True):
             self.prompts[slot] = prompt if is_text(prompt) else self.base.decode(list(prompt))

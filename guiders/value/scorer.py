@@ -40,9 +40,12 @@ class Scorer(Protocol):
     Attributes:
         wants_ratio: None, or the place among the decoder's lanes of a tuned model, its untuned next to it, whose
             log-probability ratio of the drawn tokens the scorer wants in `Chunk.log_ratio`.
+        evaluated: token positions that its models have computed so far, with padding and rows that are not read,
+            without the prompts. A scorer may leave it out: what `passes` says is counted then.
     """
 
     wants_ratio: int | None
+    evaluated: int
 
     def admit(self, slots: list[int], prompts: list) -> None:
         """New prompts (texts, messages or ids) take these slots."""
@@ -62,7 +65,7 @@ class Scorer(Protocol):
         """No running response has more than `longest` tokens: nothing beyond needs to be attended to."""
 
     def passes(self, counts: torch.Tensor, survivors: torch.Tensor) -> torch.Tensor:
-        """Token positions evaluated for a chunk, ``[P]``.
+        """Token positions that a chunk's rows needed, ``[P]``; what was computed beside them is not counted.
 
         counts: ``[P, S, K]`` tokens the rows added. survivors: ``[P]`` hypotheses that went on into the chunk.
         """

@@ -72,6 +72,10 @@ class TextScorer:
     def passes(self, counts, survivors):
         return self._positions.to(survivors)
 
+    @property
+    def evaluated(self):
+        return sum(reader.lane.evaluated for reader in self.readers)
+
 
 class _TextReader:
     """One model reading texts that share their beginnings.

@@ -48,6 +48,8 @@ def assert_same(found, expected):
         torch.testing.assert_close(one.value or 0.0, other.value or 0.0, rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(one.kl, other.kl, rtol=1e-5, atol=1e-5)
         assert one.kl_search == other.kl_search
+        assert (one.log_ratio is None) == (other.log_ratio is None)
+        torch.testing.assert_close(one.log_ratio or 0.0, other.log_ratio or 0.0, rtol=1e-5, atol=1e-5)
 
 
 @given(

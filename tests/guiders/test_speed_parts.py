@@ -14,7 +14,7 @@ from guiders.head import HeadBuffer
 from guiders.log_probs import log_probs
 from guiders.next_token import next_token
 from guiders.packed import AFTER, PackedWeights
-from guiders.sampling import distribution, divergence, draw
+from guiders.sampling import distribution, divergence, draw, reference
 
 torch.set_num_threads(1)
 
@@ -38,7 +38,9 @@ def test_a_next_token_is_drawn_as_defined(sampling, block, monkeypatch):
     probabilities = distribution(guided, sampling)
     tokens = draw(probabilities, numbers)
     assert torch.equal(found.tokens, tokens)
-    torch.testing.assert_close(found.kl, divergence(probabilities, guided, logits[0], sampling))
+    log_base = reference(logits[0], sampling)
+    torch.testing.assert_close(found.kl, divergence(probabilities, log_base))
+    torch.testing.assert_close(found.over_base, (probabilities.log() - log_base).gather(-1, tokens))
     ratio = (logits[1].log_softmax(-1) - logits[2].log_softmax(-1)).gather(-1, tokens)
     torch.testing.assert_close(found.ratio, ratio)
     assert torch.equal(found.changed, guided.argmax(-1) != logits[0].argmax(-1))
