@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.adapters.lm_eval import GuidedLM
+from harness.adapters.lm_eval_scores import checking, number
 from harness.config import Task
 from harness.errors import UserError
 from harness.task_file import TaskFile
@@ -28,7 +29,8 @@ class LoadedTask:
         from lm_eval.tasks import TaskManager
 
         self.file = file
-        self.manager = TaskManager(include_defaults=file.path is None, metadata={"data": data} if data else None)
+        manager = TaskManager(include_defaults=file.path is None, metadata={"data": data} if data else None)
+        self.manager = checking(manager)
         try:
             loaded = self.manager.load([_spec(file)])["tasks"]
         except KeyError:
@@ -62,7 +64,10 @@ class LoadedTask:
         """Score a model's responses: (prompt's text, scores by lm-eval's metric) of every document, in order.
 
         Args:
-            indices: which documents.
+            indices: which documents, ascending.
+
+        Raises:
+            UserError: a metric that raises, or gives a text, NaN or an infinity, with the document.
         """
         from lm_eval import simple_evaluate
 
@@ -84,8 +89,9 @@ class LoadedTask:
             prompt = model.asked(sample["arguments"][0][0]).text
             _, scores = scored.setdefault(sample["doc_id"], (prompt, {}))
             for metric in sample["metrics"]:
-                if isinstance(sample[metric], bool | int | float):
-                    scores.setdefault(metric, float(sample[metric]))
+                value = number(sample[metric])
+                if value is not None:
+                    scores.setdefault(metric, value)
         return [scored[index] for index in indices]
 
 
