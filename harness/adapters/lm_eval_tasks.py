@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,35 @@ class LoadedTask:
 
     def __len__(self) -> int:
         return len(self.task.eval_docs)
+
+    @cached_property
+    def prompts(self) -> dict[tuple[str, str], int]:
+        """Question and start of the answer -> the first document that asks it.
+
+        Raises:
+            UserError: a document whose prompt cannot be made.
+        """
+        found: dict[tuple[str, str], int] = {}
+        for place, doc in enumerate(self.task.eval_docs):
+            try:
+                prompt = str(self.task.doc_to_text(doc)), str(self.task.doc_to_prefix(doc))
+            except Exception as error:  # whatever a task's own template or code raises
+                reason = f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no reason given'])[0]}"
+                raise UserError(
+                    f"task {self.file.name}: document {place} (counted from 0) gives no prompt: {reason}"
+                ) from error
+            found.setdefault(prompt, place)
+        return found
+
+    @property
+    def distinct(self) -> list[int]:
+        """The first document of every prompt, ascending: one and the same prompt has one response and one score."""
+        return list(self.prompts.values())
+
+    @property
+    def repeated(self) -> int:
+        """How many documents repeat the prompt of an earlier one."""
+        return len(self) - len(self.prompts)
 
     def evaluate(self, model: GuidedLM, task: Task, indices: list[int]) -> list[tuple[str, dict[str, float]]]:
         """Score a model's responses: (prompt's text, scores by lm-eval's metric) of every document, in order.
