@@ -78,7 +78,7 @@ class Published(Part):
 class Task(Part):
     name: str | None = Field(None, description="lm-eval name of the task")
     names: list[str] = Field([], description="any lm-eval tasks: their own scores, guided against unguided")
-    dev: str | None = Field(None, description="task whose prompts choose the settings; null: half of the documents")
+    dev: str | None = Field(None, description="task whose prompts choose the settings; null: half of the prompts")
     path: str | None = Field(None, description="an lm-eval YAML file, or a folder of them")
     data: str | None = Field(None, description="a local file that the task's own loader reads instead of its source")
     n_dev: Count | None = Field(None, description="dev prompts; null: all")

@@ -32,8 +32,10 @@ class Manifest:
         found = self.values.get("datasets", {}).get(name)
         return found["prompts"] if found else None
 
-    def record_dataset(self, name: str, prompts: int, sha256: str) -> None:
-        self.values.setdefault("datasets", {})[name] = {"prompts": prompts, "sha256": sha256}
+    def record_dataset(self, name: str, prompts: int, sha256: str, repeated: int = 0) -> None:
+        """A split's prompts, and how many documents of its task were left out because they repeat a prompt."""
+        entry = {"prompts": prompts, "sha256": sha256} | ({"repeated_documents": repeated} if repeated else {})
+        self.values.setdefault("datasets", {})[name] = entry
 
     def record_run(self, command: list[str], device: str, models: dict) -> None:
         """What this invocation is; kept from the first invocation that generated anything."""

@@ -19,7 +19,7 @@ class Job:
 
     Attributes:
         limit: prompts of the split at most; None: all.
-        whole: whether the split is the whole task, and not the even or odd half of its documents.
+        whole: whether the split is the whole task, and not one half of its prompts.
     """
 
     trial: Trial

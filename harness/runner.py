@@ -1,9 +1,11 @@
 """Runs jobs inside lm-eval: models and tasks are loaded once and only when something is missing."""
 
 import hashlib
+import sys
 
 from harness.adapters.lm_eval import GuidedLM, decode
 from harness.adapters.lm_eval_tasks import LoadedTask
+from harness.errors import UserError
 from harness.gold import GoldReward
 from harness.manifest import Manifest
 from harness.models import Pool
@@ -36,6 +38,27 @@ class Runner:
         for file in self.plan.files.values():
             if file.name not in self._tasks:
                 self._tasks[file.name] = LoadedTask(file, self.plan.sweep.task.data)
+        self._check_prompts()
+
+    def _check_prompts(self) -> None:
+        """Warn of documents with one prompt, and of prompts that both choose and report the settings.
+
+        Raises:
+            UserError: a task of one prompt, which cannot do both.
+        """
+        halved = self.plan.selects and self.plan.sweep.task.dev is None
+        for name, task in self._tasks.items():
+            if halved and len(task.prompts) < 2:
+                mend = "set task.dev=NAME, or select.metric=null"
+                raise UserError(f"task {name}: a single prompt cannot choose the settings and report them too; {mend}")
+            if task.repeated:
+                said = f"{task.repeated} of {len(task)} documents repeat the prompt of an earlier one and are left out"
+                print(f"warning: task {name}: {said}", file=sys.stderr)
+        if self.plan.selects and not halved:
+            dev, test = (self._tasks[self.plan.files[split].name] for split in ("dev", "test"))
+            if both := len(dev.prompts.keys() & test.prompts.keys()):
+                said = f"{both} of {len(test.prompts)} prompts of {test.file.name} are prompts of {dev.file.name} too"
+                print(f"warning: task.dev: {said}: settings are reported on what chose them", file=sys.stderr)
 
     def run(self, job: Job, place: str) -> int:
         """Decode, record and score what a job lacks; the number of new samples."""
@@ -48,25 +71,27 @@ class Runner:
         recorder = Recorder(run, trial, generate, sweep.block, self.progress.advance)
         model = GuidedLM.of(lambda: guider, trial.sampling, trial.seed, trial.row(False), recorder.respond)
         with self.progress.trial(job.label, place):
-            scored = task.evaluate(model, sweep.task, indices(len(task), trial.split, job))
+            scored = task.evaluate(model, sweep.task, documents(task.distinct, trial.split, job))
             if self._gold is not None:
                 rows = run.rows(run.records(trial.id)).values()
                 scored = self._gold.added(scored, {row["prompt"]: row["response"] for row in rows})
             record_scores(run, trial, scored)
         texts = list(dict.fromkeys(text for text, _ in scored))
         self.manifest.record_dataset(
-            self.plan.dataset(job), len(texts), hashlib.sha256("\0".join(texts).encode()).hexdigest()
+            self.plan.dataset(job), len(texts), hashlib.sha256("\0".join(texts).encode()).hexdigest(), task.repeated
         )
         self.manifest.write()
         return recorder.generated
 
 
-def indices(documents: int, split: str, job: Job) -> list[int]:
-    """Which documents of a task a split takes.
+def documents(distinct: list[int], split: str, job: Job) -> list[int]:
+    """Which documents of a task a split takes: the first one of each of its prompts.
 
-    A task with its own dev task, or one whose settings are not selected, gives all; else the even ones are dev and the
-    odd ones are test. At most ``job.limit`` of them.
+    A task with its own dev task, or one whose settings are not selected, gives all; else every other prompt is dev, the
+    first one among them, and the rest is test, so that no prompt is in both. At most ``job.limit`` of them.
+
+    Args:
+        distinct: the first document of every prompt of the task, ascending.
     """
-    halves = {"dev": range(0, documents, 2), "test": range(1, documents, 2)}
-    chosen = list(range(documents) if job.whole else halves[split])
-    return chosen[: job.limit]
+    halves = {"dev": distinct[0::2], "test": distinct[1::2]}
+    return (distinct if job.whole else halves[split])[: job.limit]

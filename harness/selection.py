@@ -1,5 +1,6 @@
 """Choosing each method's setting on the dev prompts."""
 
+import math
 from statistics import fmean
 
 from harness.errors import UserError
@@ -15,7 +16,7 @@ def best_settings(run: RunFolder, trials: list[tuple[Setting, list[Trial]]], met
         trials: every setting with its dev trials, in the order of the grid.
 
     Raises:
-        UserError: the task gives no such score.
+        UserError: the task gives no such score, or one is no finite number.
     """
     best: dict[str, tuple[float, Setting]] = {}
     for setting, dev in trials:
@@ -33,5 +34,9 @@ def dev_mean(run: RunFolder, trials: list[Trial], metric: str) -> float:
             if metric not in row["scores"]:
                 mend = nearest(metric, row["scores"])
                 raise UserError(f"select.metric={metric}: the task {trial.task} gives no such score; {mend}")
-            values.append(row["scores"][metric])
+            value = row["scores"][metric]
+            if not isinstance(value, int | float) or not math.isfinite(value):
+                where = f"{metric} of the prompt {row['key']} is {value} in scores/{trial.id}.jsonl"
+                raise UserError(f"{where}: no setting is chosen by it; mend the metric, delete the file and run again")
+            values.append(value)
     return fmean(values)

@@ -1,8 +1,10 @@
 """Running one trial: decode what is missing in fixed blocks, record it, score it."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from harness.errors import UserError
 from harness.judges.judgement import prompt_key
 from harness.run_folder import RunFolder
 from harness.trials import Trial
@@ -73,7 +75,16 @@ def record(index: int, prompt: str, generation: "Generation") -> dict:
 
 
 def record_scores(run: RunFolder, trial: Trial, scored: list[tuple[str, dict[str, float]]]) -> None:
-    """Add the scores of prompts that have none yet."""
+    """Add the scores of prompts that have none yet.
+
+    Raises:
+        UserError: a score that is NaN or infinite; nothing is added then.
+    """
+    for prompt, scores in scored:
+        for metric, value in scores.items():
+            if not math.isfinite(value):
+                where = f"{metric} of the prompt {prompt_key(prompt)} ({' '.join(prompt.split())[:60]!r})"
+                raise UserError(f"task {trial.task}: {where} is {value}; mend the metric or the reward model")
     lines = run.scores(trial.id)
     have = set(run.rows(lines))
     rows = {prompt_key(prompt): {"key": prompt_key(prompt), "scores": scores} for prompt, scores in scored}

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from reports.bootstrap import Difference
 from reports.family import holm
+from reports.missing import sentences
 from reports.table import Row, Table
 
 NAMES = {
@@ -200,12 +201,7 @@ def _caveats(table: Table) -> list[str]:
     if False in uses:
         said.append("No published instruction difficulty fits these prompts: length control leaves that term out.")
     said += [f"Not for every setting: {why}." for why in sorted({row.uncontrolled for row in table.rows} - {""})]
-    if table.run.missing:
-        rows = sum(len(hole.keys) for hole in table.run.missing)
-        said.append(
-            f"{_count(rows, 'row')} missing (listed under “To repeat it”): figures are over the rows that are there."
-        )
-    return said
+    return said + sentences(table.run.missing)
 
 
 def _flattened(row: Row) -> bool:

@@ -33,6 +33,16 @@ class Interval:
 
 
 @dataclass(frozen=True)
+class Point:
+    """A figure that has no honest interval, and the number of prompts behind it."""
+
+    mean: float
+    n: int
+    low: None = None
+    high: None = None
+
+
+@dataclass(frozen=True)
 class Difference(Interval):
     """A paired difference. `p_value` is two-sided, Student's t with the bootstrap's standard error; `p_permutation` is
     the sign-flip test of the per-prompt differences, None where the figure is no mean over prompts."""

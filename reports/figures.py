@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from html import escape
 
 from reports.answer import Answer, figure_name
+from reports.bootstrap import Point
 from reports.summary import cell, heading
 from reports.table import Row, Table
 
@@ -88,11 +89,12 @@ def _marks(rows: list[Row], x: str, y: str, place: int, large: bool) -> dict:
 
 
 def _whiskers(rows: list[Row], name: str) -> dict:
+    found = [row.figures[name] for row in rows]
     return {
         "type": "data",
         "symmetric": False,
-        "array": [row.figures[name].high - row.figures[name].mean for row in rows],
-        "arrayminus": [row.figures[name].mean - row.figures[name].low for row in rows],
+        "array": [None if isinstance(figure, Point) else figure.high - figure.mean for figure in found],
+        "arrayminus": [None if isinstance(figure, Point) else figure.mean - figure.low for figure in found],
         "thickness": 1,
         "width": 0,
     }

@@ -9,6 +9,7 @@ import jinja2
 
 from reports import summary
 from reports.answer import Answer, figure_name
+from reports.bootstrap import Interval
 from reports.compare import Change
 from reports.figures import figures
 from reports.published import published
@@ -118,11 +119,12 @@ def _whiskers(rows: list[Row], names: list[str]):
     """(row, figure name) -> Whisker on the column's own scale."""
     scale = {}
     for name in names:
-        present = [row.figures[name] for row in rows if row.figures.get(name)]
-        scale[name] = (min(f.low for f in present), max(f.high for f in present))
+        present = [figure for row in rows if isinstance(figure := row.figures.get(name), Interval)]
+        if present:
+            scale[name] = (min(f.low for f in present), max(f.high for f in present))
 
     def place(row: Row, name: str) -> Whisker | None:
-        return _place(row.figures.get(name), *scale[name])
+        return _place(row.figures.get(name), *scale[name]) if name in scale else None
 
     return place
 

@@ -1,13 +1,16 @@
 """A run's folder, read into frames: trials, records with their scores and judgements, and what is missing."""
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
+from reports import missing
 from reports.errors import ReportError
+from reports.missing import Missing
 from reports.setting import Setting
 
 RECORD_FIELDS = {
@@ -23,18 +26,10 @@ RECORD_FIELDS = {
     "index": -1,
     "trace": None,
 }
-
-
-@dataclass(frozen=True)
-class Missing:
-    """Rows that a trial should have and has not: ``what`` is "record", "score" or "judgement"."""
-
-    trial: str
-    setting: str
-    split: str
-    seed: int
-    what: str
-    keys: tuple[str, ...]
+FIGURES = tuple(name for name, default in RECORD_FIELDS.items() if default != default)  # those that may be absent
+# Names that a task's metric may not take: columns of the records, and figures of the report.
+OWN = {*RECORD_FIELDS, "trial", "key", "setting", "method", "split", "seed", "preference", "len_1", "len_2", "judge",
+       "reason", "length", "win_rate", "lc_win_rate", "tokens_per_second", "forward_passes_per_token"}  # fmt: skip
 
 
 @dataclass
@@ -46,9 +41,10 @@ class Run:
         trials: one row per trial: id, setting, method, split, seed, task, selected, and the trial itself (``trial``).
         records: one row per trial and prompt: trial, setting, method, split, seed, key, the record's fields, the
             scores (the columns of ``metrics``), ``preference``, ``len_1``, ``len_2``, ``judge`` and ``length``
-            in characters.
+            in characters. What is missing, NaN or infinite is NaN.
         settings: setting id -> Setting.
-        metrics: names of the scores, in the order they were met.
+        metrics: names of the scores, in the order they were met. A task's metric with the name of one of the
+            report's own columns is ``task_NAME``, or left out where it repeats that column (``length`` in characters).
         missing: what the trials should hold and do not.
         config, manifest: the composed configuration as text, the manifest as it was written ({} where there is none).
     """
@@ -91,22 +87,24 @@ def load_run(path: str | Path) -> Run:
         for name in ("id", "setting", "method", "split", "seed"):
             if name not in trial:
                 raise ReportError(f"{path}/trials: a trial without {name!r}; remove the file and run the sweep again")
-    rows, missing, metrics = [], [], {}
-    for trial in trials:
-        rows += _trial_rows(path, trial, metrics)
+    raw = {trial["id"]: _by_key(path / "records" / f"{trial['id']}.jsonl") for trial in trials}
+    scores = {trial["id"]: _scores(path / "scores" / f"{trial['id']}.jsonl") for trial in trials}
+    rows = [row for trial in trials for row in _trial_rows(path, trial, raw[trial["id"]])]
     if not rows:
         raise ReportError(f"{path}: no records yet; let the sweep finish its first trial")
     records = pd.DataFrame(rows)
-    for name in (*metrics, "value", "kl", "kl_search", "forward_passes", "seconds", "preference", "len_1", "len_2"):
+    for name in ("value", "kl", "kl_search", "forward_passes", "seconds", "preference", "len_1", "len_2"):
         records[name] = pd.to_numeric(records[name], errors="coerce") if name in records else float("nan")
     records["length"] = records["response"].str.len().astype(float)
+    metrics = _add_scores(records, scores)
+    numbers = records.select_dtypes("number").columns
+    records[numbers] = records[numbers].replace([math.inf, -math.inf], math.nan)
     frame = pd.DataFrame(
         {name: [trial.get(name) for trial in trials] for name in ("id", "setting", "method", "split", "seed", "task")}
     )
     frame["selected"] = [bool(trial.get("selected")) for trial in trials]
     frame["trial"] = trials
     settings = {trial["setting"]: Setting.of(trial) for trial in trials}
-    missing = _missing(frame, records, list(metrics))
     config = path / "config.yaml"
     manifest = path / "manifest.json"
     return Run(
@@ -115,49 +113,49 @@ def load_run(path: str | Path) -> Run:
         trials=frame,
         records=records,
         settings=settings,
-        metrics=list(metrics),
-        missing=missing,
+        metrics=metrics,
+        missing=missing.find(frame, records, raw, scores, FIGURES),
         config=config.read_text(encoding="utf-8") if config.exists() else "",
         manifest=_json(manifest) if manifest.exists() else {},
     )
 
 
-def _trial_rows(path: Path, trial: dict, metrics: dict[str, None]) -> list[dict]:
-    name = f"{trial['id']}.jsonl"
-    scores = _by_key(path / "scores" / name)
-    judgements = _by_key(path / "judgements" / name, last=True)  # one without a preference is asked for again
+def _trial_rows(path: Path, trial: dict, records: dict[str, dict]) -> list[dict]:
+    # the last judgement counts: one without a preference is asked for again
+    judgements = _by_key(path / "judgements" / f"{trial['id']}.jsonl", last=True)
     rows = []
-    for key, record in _by_key(path / "records" / name).items():
+    for key, record in records.items():
         row = {name: record.get(name, default) for name, default in RECORD_FIELDS.items()}
         row.update(trial=trial["id"], key=key)
         row.update({name: trial[name] for name in ("setting", "method", "split", "seed")})
-        for metric, value in (scores.get(key, {}).get("scores") or {}).items():
-            if isinstance(value, (int, float)):
-                metrics.setdefault(metric)
-                row[metric] = value
         judgement = judgements.get(key, {})
         row.update({name: judgement.get(name) for name in ("preference", "len_1", "len_2", "judge", "reason")})
         rows.append(row)
     return rows
 
 
-def _missing(trials: pd.DataFrame, records: pd.DataFrame, metrics: list[str]) -> list[Missing]:
-    """Compare each trial with the prompts of its split; scores and judgements with the records there are."""
-    expected = records.groupby("split")["key"].unique().to_dict()
-    judged = set(records.loc[records["preference"].notna(), "setting"])
-    by_trial = dict(iter(records.groupby("trial")))
-    found = []
-    for row in trials.itertuples():
-        have = by_trial.get(row.id, records.iloc[:0])
-        holes = {"record": sorted(set(expected.get(row.split, ())) - set(have["key"]))}
-        if metrics:
-            holes["score"] = sorted(have.loc[have[metrics].isna().all(axis=1), "key"])
-        if row.setting in judged:
-            holes["judgement"] = sorted(have.loc[have["preference"].isna(), "key"])
-        for what, keys in holes.items():
-            if keys:
-                found.append(Missing(row.id, row.setting, row.split, row.seed, what, tuple(keys)))
-    return found
+def _scores(path: Path) -> dict[str, dict]:
+    """key -> {metric: score} of the prompts that were scored."""
+    return {key: row["scores"] for key, row in _by_key(path).items() if isinstance(row.get("scores"), dict)}
+
+
+def _add_scores(records: pd.DataFrame, scores: dict[str, dict[str, dict]]) -> list[str]:
+    """Add a column for every metric; their names (see `Run.metrics`)."""
+    columns: dict[str, list[float]] = {}
+    for place, (trial, key) in enumerate(zip(records["trial"], records["key"], strict=True)):
+        for metric, value in scores[trial].get(key, {}).items():
+            if isinstance(value, (int, float)):
+                columns.setdefault(metric, [math.nan] * len(records))[place] = float(value)
+    metrics = []
+    for metric, column in columns.items():
+        name, values = metric, pd.Series(column, records.index)
+        while name in OWN or (name != metric and name in columns):
+            name = f"task_{name}"
+        if name != metric and metric in records and values.dropna().equals(records.loc[values.notna(), metric]):
+            continue
+        records[name] = values
+        metrics.append(name)
+    return metrics
 
 
 def _by_key(path: Path, last: bool = False) -> dict[str, dict]:

@@ -5,7 +5,7 @@ import io
 import json
 
 from reports.answer import Answer, figure_name
-from reports.bootstrap import Interval
+from reports.bootstrap import Interval, Point
 from reports.compare import Change
 from reports.table import Row
 
@@ -14,7 +14,10 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def rows(table_rows: list[Row]) -> list[dict]:
-    """One plain object per row: estimates as {"mean", "low", "high"}, kl also "bound"; null where there is none."""
+    """One plain object per row: estimates as {"mean", "low", "high", "n"}, kl also "bound"; null where there is none.
+
+    `n` is the number of prompts behind the estimate; low and high are null where it has no interval.
+    """
     return [_plain(row) for row in table_rows]
 
 
@@ -23,18 +26,18 @@ def as_json(table_rows: list[Row]) -> str:
 
 
 def as_csv(table_rows: list[Row]) -> str:
-    """One line per row, an estimate in three columns. A cell of text that a spreadsheet would run starts with '."""
+    """One line per row, an estimate in four columns. A cell of text that a spreadsheet would run starts with '."""
     plain = rows(table_rows)
     identities = [name for name in (*_IDENTITY, "run") if plain and name in plain[0]]
     names = [name for name in (plain[0] if plain else {}) if name not in identities]
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     bounds = ["kl_bound"]
-    writer.writerow([*identities, *(f"{name}{end}" for name in names for end in ("", "_low", "_high")), *bounds])
+    writer.writerow([*identities, *(f"{name}{end}" for name in names for end in ("", "_low", "_high", "_n")), *bounds])
     for row in plain:
         texts = {"settings": json.dumps(row["settings"], sort_keys=True), "seeds": " ".join(map(str, row["seeds"]))}
         identity = [texts.get(name, row[name]) for name in identities]
-        figures = [(row[name] or {}).get(end, "") for name in names for end in ("mean", "low", "high")]
+        figures = [(row[name] or {}).get(end, "") for name in names for end in ("mean", "low", "high", "n")]
         writer.writerow([*map(_cell, identity), *figures, (row["kl"] or {}).get("bound", "")])
     return file.getvalue()
 
@@ -88,13 +91,17 @@ def digits(name: str, value: float) -> str:
 
 
 def cell(row: Row, name: str) -> str:
-    """A figure with its interval: "≤ 1.84" for a bound that does not vary, "–" where there is none."""
+    """A figure with its interval: "≤ 1.84" for a bound that does not vary, "–" where there is none; with its number of
+    prompts where some of the split's lack it."""
     figure = row.figures.get(name)
     if figure is None:
         return "–"
     sign = "≤ " if name == "kl" and row.kl_bound and figure.mean > 0 else ""
-    mean, low, high = (digits(name, value) for value in (figure.mean, figure.low, figure.high))
-    return f"{sign}{mean}" if low == high else f"{sign}{mean} [{low}, {high}]"
+    of = f" (n = {figure.n})" if figure.n != row.n_split else ""
+    mean = digits(name, figure.mean)
+    if isinstance(figure, Point) or figure.low == figure.high:
+        return f"{sign}{mean}{of}"
+    return f"{sign}{mean} [{digits(name, figure.low)}, {digits(name, figure.high)}]{of}"
 
 
 def bracket(figure: Interval, signed: bool = False) -> str:
@@ -127,8 +134,8 @@ def _plain(row: Row) -> dict:
     return identity | figures | run
 
 
-def _estimate(figure: Interval | None) -> dict | None:
-    return {"mean": figure.mean, "low": figure.low, "high": figure.high} if figure else None
+def _estimate(figure: Interval | Point | None) -> dict | None:
+    return {"mean": figure.mean, "low": figure.low, "high": figure.high, "n": figure.n} if figure else None
 
 
 def _cell(value) -> str | int:

@@ -6,12 +6,13 @@ from functools import cached_property
 
 import numpy as np
 
-from reports.bootstrap import Difference, Interval, Resamples, difference
+from reports.bootstrap import Difference, Interval, Point, Resamples, difference
 from reports.lengths import Adjusted, adjusted_win_rate
 from reports.run import Run
 from reports.setting import Setting
 
 RATIOS = {"tokens_per_second": ("n_tokens", "seconds"), "forward_passes_per_token": ("forward_passes", "n_tokens")}
+TIMED = {"tokens_per_second"}
 OPENING = ("gold_reward", "win_rate", "lc_win_rate", "fluency", "kl", "length", *RATIOS)
 
 Progress = Callable[[int, int, str], None]
@@ -22,8 +23,10 @@ class Row:
     """The figures of one setting on one split.
 
     Attributes:
-        figures: name -> Interval, or None where the task or the guider has no such figure. Win rates are in percent of
-            the prompts (AlpacaEval's unit), KL in nats, length in characters.
+        figures: name -> Interval, or None where the task or the guider has no such figure; each with the prompts that
+            it is over. Win rates are in percent of the prompts (AlpacaEval's unit), KL in nats, length in characters.
+            Speed is a Point: prompts that are decoded together share their time, so it has no interval over prompts.
+        n_prompts: prompts that the setting has records of. n_split: prompts that any setting of the split has.
         kl_bound: whether `kl` is an upper bound (a search) or the exact sum on the responses' own paths.
         difficulty: whether the length-controlled figure uses the instruction difficulty; None without that figure.
         uncontrolled: why there is no length-controlled figure of what was judged, else "".
@@ -34,11 +37,12 @@ class Row:
     split: str
     n_prompts: int
     seeds: tuple[int, ...]
-    figures: dict[str, Interval | None]
+    figures: dict[str, Interval | Point | None]
     kl_bound: bool
     difficulty: bool | None = None
     uncontrolled: str = ""
     selected: bool = False
+    n_split: int = 0
 
     @property
     def id(self) -> str:
@@ -109,12 +113,15 @@ class Table:
         matrix = self.matrix(setting, split, name)
         return self._draws[split].mean(matrix).interval() if np.isfinite(matrix).any() else None
 
-    def ratio(self, setting: str, split: str, name: str) -> Interval | None:
-        """A ratio of sums (tokens per second) with its interval, None where nothing was recorded."""
+    def ratio(self, setting: str, split: str, name: str) -> Interval | Point | None:
+        """A ratio of sums (tokens per second), None where nothing was recorded; with its interval, but for speed."""
         top, bottom = (self.matrix(setting, split, column) for column in RATIOS[name])
         both = np.isfinite(top) & np.isfinite(bottom)
         top, bottom = np.where(both, top, 0.0), np.where(both, bottom, 0.0)
-        return self._draws[split].ratio(top, bottom).interval() if bottom.sum() > 0 else None
+        if not bottom.sum() > 0:
+            return None
+        draws = self._draws[split].ratio(top, bottom)
+        return Point(draws.point, draws.n) if name in TIMED else draws.interval()
 
     def adjusted(self, setting: str, split: str) -> Adjusted | None:
         """The length-controlled win rate, None where nothing was judged."""
@@ -141,7 +148,7 @@ def build(run: Run, progress: Progress | None = None, resamples: int = 1000) -> 
 
 def _row(table: Table, setting: str, split: str, selected: bool) -> Row:
     part = table.part(setting, split)
-    figures: dict[str, Interval | None] = {}
+    figures: dict[str, Interval | Point | None] = {}
     for name in (*table.run.metrics, "win_rate", "kl", "length", "value"):
         figures[name] = table.mean(setting, split, name)
     for name in RATIOS:
@@ -159,6 +166,7 @@ def _row(table: Table, setting: str, split: str, selected: bool) -> Row:
         difficulty=adjusted.difficulty if adjusted else None,
         uncontrolled=adjusted.why if adjusted else "",
         selected=selected,
+        n_split=len(table.keys[split]),
     )
 
 

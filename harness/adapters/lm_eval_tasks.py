@@ -3,10 +3,12 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from harness.adapters.lm_eval import GuidedLM
+from harness.adapters.lm_eval_scores import checking, number
 from harness.config import Task
 from harness.errors import UserError
 from harness.task_file import TaskFile
@@ -28,7 +30,8 @@ class LoadedTask:
         from lm_eval.tasks import TaskManager
 
         self.file = file
-        self.manager = TaskManager(include_defaults=file.path is None, metadata={"data": data} if data else None)
+        manager = TaskManager(include_defaults=file.path is None, metadata={"data": data} if data else None)
+        self.manager = checking(manager)
         try:
             loaded = self.manager.load([_spec(file)])["tasks"]
         except KeyError:
@@ -58,11 +61,43 @@ class LoadedTask:
     def __len__(self) -> int:
         return len(self.task.eval_docs)
 
+    @cached_property
+    def prompts(self) -> dict[tuple[str, str], int]:
+        """Question and start of the answer -> the first document that asks it.
+
+        Raises:
+            UserError: a document whose prompt cannot be made.
+        """
+        found: dict[tuple[str, str], int] = {}
+        for place, doc in enumerate(self.task.eval_docs):
+            try:
+                prompt = str(self.task.doc_to_text(doc)), str(self.task.doc_to_prefix(doc))
+            except Exception as error:  # whatever a task's own template or code raises
+                reason = f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no reason given'])[0]}"
+                raise UserError(
+                    f"task {self.file.name}: document {place} (counted from 0) gives no prompt: {reason}"
+                ) from error
+            found.setdefault(prompt, place)
+        return found
+
+    @property
+    def distinct(self) -> list[int]:
+        """The first document of every prompt, ascending: one and the same prompt has one response and one score."""
+        return list(self.prompts.values())
+
+    @property
+    def repeated(self) -> int:
+        """How many documents repeat the prompt of an earlier one."""
+        return len(self) - len(self.prompts)
+
     def evaluate(self, model: GuidedLM, task: Task, indices: list[int]) -> list[tuple[str, dict[str, float]]]:
         """Score a model's responses: (prompt's text, scores by lm-eval's metric) of every document, in order.
 
         Args:
-            indices: which documents.
+            indices: which documents, ascending.
+
+        Raises:
+            UserError: a metric that raises, or gives a text, NaN or an infinity, with the document.
         """
         from lm_eval import simple_evaluate
 
@@ -84,8 +119,9 @@ class LoadedTask:
             prompt = model.asked(sample["arguments"][0][0]).text
             _, scores = scored.setdefault(sample["doc_id"], (prompt, {}))
             for metric in sample["metrics"]:
-                if isinstance(sample[metric], bool | int | float):
-                    scores.setdefault(metric, float(sample[metric]))
+                value = number(sample[metric])
+                if value is not None:
+                    scores.setdefault(metric, value)
         return [scored[index] for index in indices]
 
 

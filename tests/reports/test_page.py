@@ -118,4 +118,4 @@ def test_missing_rows_are_on_the_page(tmp_path):
     report = compile_report([tmp_path / "run"], tmp_path / "out", resamples=20)
     key = rows[0].split('"key": "')[1][:16]
     assert key in (tmp_path / "out" / "index.html").read_text()
-    assert any("1 row missing" in caveat for caveat in report.answer.caveats)
+    assert any("Missing: 1 record (1 in " in caveat for caveat in report.answer.caveats)

@@ -51,8 +51,12 @@ def test_summary_json_has_the_promised_keys_and_estimates(report):
             if row["method"] == "base" and name.endswith("win_rate"):
                 assert figure is None
             else:
-                assert set(figure) == {"mean", "low", "high"} | ({"bound"} if name == "kl" else set())
-                assert figure["low"] <= figure["mean"] <= figure["high"]
+                assert set(figure) == {"mean", "low", "high", "n"} | ({"bound"} if name == "kl" else set())
+                assert figure["n"] == row["n_prompts"]
+                if name == "tokens_per_second":  # a block's prompts share its time
+                    assert figure["low"] is figure["high"] is None
+                else:
+                    assert figure["low"] <= figure["mean"] <= figure["high"]
     assert rows == report[0].summary()
 
 
@@ -63,6 +67,8 @@ def test_summary_csv_has_the_same_figures(report):
     for row, cell in zip(rows, cells, strict=True):
         assert cell["trial"] == row["trial"]
         assert float(cell["gold_reward_low"]) == row["gold_reward"]["low"]
+        assert float(cell["gold_reward_n"]) == row["n_prompts"]
+        assert (cell["tokens_per_second_low"], cell["tokens_per_second_high"]) == ("", "")
         assert cell["kl_bound"] == str(row["kl"]["bound"])
 
 
@@ -119,6 +125,6 @@ def test_no_dev_and_other_metrics_are_carried(tmp_path):
     row = summary.rows(made.rows)[0]
     assert row["gold_reward"] is None
     assert row["fluency"] is None
-    assert row["exact_match"] == {"mean": 1.0, "low": 1.0, "high": 1.0}
+    assert row["exact_match"] == {"mean": 1.0, "low": 1.0, "high": 1.0, "n": 6}
     # the run's judge knows what is better; a task's metric need not say which way is up
     assert found.metric == "win_rate"
