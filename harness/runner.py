@@ -4,6 +4,7 @@ import hashlib
 
 from harness.adapters.lm_eval import GuidedLM, decode
 from harness.adapters.lm_eval_tasks import LoadedTask
+from harness.errors import UserError
 from harness.gold import GoldReward
 from harness.manifest import Manifest
 from harness.models import Pool
@@ -36,6 +37,7 @@ class Runner:
         for file in self.plan.files.values():
             if file.name not in self._tasks:
                 self._tasks[file.name] = LoadedTask(file, self.plan.sweep.task.data)
+        self.manifest.record_directions(_directions(self._tasks))
 
     def run(self, job: Job, place: str) -> int:
         """Decode, record and score what a job lacks; the number of new samples."""
@@ -59,6 +61,19 @@ class Runner:
         )
         self.manifest.write()
         return recorder.generated
+
+
+def _directions(tasks: dict[str, LoadedTask]) -> dict[str, bool]:
+    """Which way of each metric is better; the dev task and the test task have one answer."""
+    said: dict[str, tuple[str, bool]] = {}
+    for name, task in tasks.items():
+        for metric, higher in task.higher_is_better.items():
+            first, known = said.setdefault(metric, (name, higher))
+            if known != higher:
+                raise UserError(
+                    f"task {name}: higher_is_better of {metric} differs from that of {first}; mend one of the two"
+                )
+    return {metric: higher for metric, (_, higher) in said.items()}
 
 
 def indices(documents: int, split: str, job: Job) -> list[int]:

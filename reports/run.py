@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from reports.about import About
+from reports.direction import Directions
 from reports.errors import ReportError
 from reports.setting import Setting
 
@@ -50,6 +52,8 @@ class Run:
         settings: setting id -> Setting.
         metrics: names of the scores, in the order they were met.
         missing: what the trials should hold and do not.
+        directions: which way of each figure is better, as the task said when it was run.
+        about: base model, date and judge's server.
         config, manifest: the composed configuration as text, the manifest as it was written ({} where there is none).
     """
 
@@ -62,6 +66,8 @@ class Run:
     missing: list[Missing] = field(default_factory=list)
     config: str = ""
     manifest: dict = field(default_factory=dict)
+    directions: Directions = field(default_factory=Directions)
+    about: About = field(default_factory=About)
 
     @property
     def splits(self) -> list[str]:
@@ -108,7 +114,8 @@ def load_run(path: str | Path) -> Run:
     settings = {trial["setting"]: Setting.of(trial) for trial in trials}
     missing = _missing(frame, records, list(metrics))
     config = path / "config.yaml"
-    manifest = path / "manifest.json"
+    manifest = _json(path / "manifest.json") if (path / "manifest.json").exists() else {}
+    said = manifest.get("higher_is_better")
     return Run(
         name=path.resolve().name,
         path=path,
@@ -118,7 +125,9 @@ def load_run(path: str | Path) -> Run:
         metrics=list(metrics),
         missing=missing,
         config=config.read_text(encoding="utf-8") if config.exists() else "",
-        manifest=_json(manifest) if manifest.exists() else {},
+        manifest=manifest,
+        directions=Directions(said if isinstance(said, dict) else {}),
+        about=About.of(trials, manifest),
     )
 
 
