@@ -1,5 +1,6 @@
 """From the command line to a configuration: Hydra's composition, with errors that name the nearest right key."""
 
+import re
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
@@ -18,6 +19,7 @@ from harness.errors import UserError
 from harness.nearest import nearest
 
 GUIDER = "guider"
+CONDITION = re.compile(r"\w[\w.]*\s*[<>]=?\s*[^\s,\[\]{}]+")
 
 
 class Composed:
@@ -126,11 +128,19 @@ def _parse(arguments: list[str]) -> list[Override]:
         if "=" not in argument and not argument.startswith("~"):
             raise UserError(f"{argument}: not an override; write key=value, for example grid.weight=[1,2]")
         try:
-            parsed.append(OverridesParser.create().parse_override(argument))
+            parsed.append(OverridesParser.create().parse_override(_quoted(argument)))
         except HydraException as error:
             mend = "quote a value that holds commas, brackets or equals signs"
             raise UserError(f"{argument}: does not parse ({_first_line(error)}); {mend}") from None
     return parsed
+
+
+def _quoted(argument: str) -> str:
+    """Conditions as ``select.guard=[fluency>=0.8]`` in quotes, since Hydra's grammar has no < and > outside of them."""
+    key, sign, value = argument.partition("=")
+    if "'" in value or '"' in value:
+        return argument
+    return key + sign + CONDITION.sub(lambda match: f"'{match[0]}'", value)
 
 
 def _value(override: Override) -> Any:

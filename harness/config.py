@@ -7,6 +7,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from harness.errors import UserError
 from harness.nearest import nearest
+from reports.direction import Directions
+from reports.guard import Guard
 
 
 def _finite(value: float) -> float:
@@ -23,11 +25,17 @@ def _as_path(value: Any) -> Any:
     return {"path": value} if isinstance(value, str) else value
 
 
+def _guard(text: str) -> str:
+    Guard.parse(text)
+    return text
+
+
 Count = Annotated[int, Field(ge=1)]
 Weight = Annotated[float, Field(ge=0), AfterValidator(_finite)]
 Counts = Annotated[list[Count], BeforeValidator(_as_list), Field(min_length=1)]
 Weights = Annotated[list[Weight], BeforeValidator(_as_list), Field(min_length=1)]
 Seeds = Annotated[list[Annotated[int, Field(ge=0)]], BeforeValidator(_as_list), Field(min_length=1)]
+Guards = Annotated[list[Annotated[str, AfterValidator(_guard)]], BeforeValidator(_as_list)]
 Names = Annotated[list[str], BeforeValidator(_as_list), Field(min_length=1)]
 
 
@@ -134,7 +142,15 @@ class Select(Part):
     metric: str | None = Field(
         "gold_reward", description="score whose dev mean chooses a method's setting; null: every setting on all prompts"
     )
+    guard: Guards = Field([], description="bounds on dev means that a chosen setting keeps, as [fluency>=0.8,kl<=20]")
     seeds: Seeds = Field([0], description="seeds of the dev trials")
+
+    @field_validator("metric")
+    @classmethod
+    def _has_a_direction(cls, metric: str | None) -> str | None:
+        if metric is not None and Directions().of(metric) is None:
+            raise ValueError("neither a higher nor a lower one is better; choose by a score of the task")
+        return metric
 
 
 class Record(Part):

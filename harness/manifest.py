@@ -2,6 +2,7 @@
 
 import json
 import platform
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
@@ -16,8 +17,9 @@ PACKAGES = (
 class Manifest:
     """The manifest of a run: read if it is there, kept up to date by the sweep.
 
-    It holds the command, package versions, the device, every model's revision, the SHA-256 of every split's prompts and
-    the wall time of each stage. It holds no environment variable and no key.
+    It holds the command, the day, package versions, the device, every model's revision, the SHA-256 of every split's
+    prompts, which way of the task's metrics is better, who judged, and the wall time of each stage. It holds no
+    environment variable and no key.
     """
 
     def __init__(self, path: Path):
@@ -42,8 +44,25 @@ class Manifest:
         self.values["command"] = command
         self.values["python"] = platform.python_version()
         self.values["packages"] = versions()
+        self.values["date"] = datetime.now(UTC).date().isoformat()
         self.values["device"] = device_name(device)
         self.values["models"] = models
+
+    @property
+    def higher_is_better(self) -> dict[str, bool] | None:
+        """Metric -> what the task says of it; None where no sweep has asked the task yet."""
+        return self.values.get("higher_is_better")
+
+    def record_directions(self, higher_is_better: dict[str, bool]) -> None:
+        """Which way of the task's metrics is better: a report needs no task."""
+        self.values["higher_is_better"] = higher_is_better
+
+    def record_judge(self, judge: dict[str, str] | None) -> None:
+        """Who compares the responses: the judge's name and the host that answers for it, without a key."""
+        if judge is None:
+            self.values.pop("judge", None)
+        else:
+            self.values["judge"] = judge
 
     def record_published(self, figures: list[dict]) -> None:
         """Figures of publications, which the report shows beside ours."""

@@ -7,7 +7,7 @@ import yaml
 from pydantic import BeforeValidator, Field
 
 from harness.compose import compose
-from harness.config import Part, validated
+from harness.config import Guards, Part, validated
 from harness.errors import UserError
 from harness.options import show_options
 from harness.run_folder import RunFolder
@@ -24,6 +24,7 @@ class Report(Part):
     run: str | None = Field(None, description="folder of one run, in place of runs")
     common: bool = Field(False, description="compare runs with unequal prompts on the prompts that they share")
     metric: str | None = Field(None, description="figure that settings are compared by; null: the first run's own")
+    guard: Guards | None = Field(None, description="bounds that a chosen setting keeps; null: the first run's own")
     out: str | None = Field(None, description="where the report goes; null: into the first run's folder")
 
 
@@ -41,17 +42,18 @@ def main(arguments: list[str]) -> int:
     from reports.compile import compile_report
     from reports.terminal import table
 
-    metric = spec.metric or _metric(runs[0])
-    print(table(compile_report(runs, out, common=spec.common, metric=metric)))
+    metric, guards = _select(runs[0])
+    guards = guards if spec.guard is None else spec.guard
+    print(table(compile_report(runs, out, common=spec.common, metric=spec.metric or metric, guards=guards)))
     print(f"report: {out / 'index.html'}")
     return 0
 
 
-def _metric(run: Path) -> str:
-    """The figure by which a run's sweep chose its settings."""
+def _select(run: Path) -> tuple[str, list[str]]:
+    """The figure by which a run's sweep chose its settings, and the bounds that they kept."""
     config = run / "config.yaml"
     select = yaml.safe_load(config.read_text(encoding="utf-8")).get("select") if config.exists() else None
-    return (select or {}).get("metric") or "gold_reward"
+    return (select or {}).get("metric") or "gold_reward", (select or {}).get("guard") or []
 
 
 def compile_run(run: RunFolder) -> None:
@@ -62,5 +64,6 @@ def compile_run(run: RunFolder) -> None:
     if run.report_is_fresh():
         print((run.report / "table.txt").read_text(encoding="utf-8"), end="")
         return
-    text = table(compile_report([run.path], run.report, metric=_metric(run.path)))
+    metric, guards = _select(run.path)
+    text = table(compile_report([run.path], run.report, metric=metric, guards=guards))
     print(text)

@@ -96,7 +96,12 @@ class RunFolder:
         page = self.report / "index.html"
         if not page.exists():
             return False
-        sources = [self.path / "config.yaml", *self.path.glob("trials/*.json"), *self.path.glob("*/*.jsonl")]
+        sources = [
+            self.path / "config.yaml",
+            self.path / "manifest.json",
+            *self.path.glob("trials/*.json"),
+            *self.path.glob("*/*.jsonl"),
+        ]
         return all(source.stat().st_mtime_ns <= page.stat().st_mtime_ns for source in sources if source.exists())
 
 

@@ -39,6 +39,7 @@ class Runner:
             if file.name not in self._tasks:
                 self._tasks[file.name] = LoadedTask(file, self.plan.sweep.task.data)
         self._check_prompts()
+        self.manifest.record_directions(_directions(self._tasks))
 
     def _check_prompts(self) -> None:
         """Warn of documents with one prompt, and of prompts that both choose and report the settings.
@@ -82,6 +83,19 @@ class Runner:
         )
         self.manifest.write()
         return recorder.generated
+
+
+def _directions(tasks: dict[str, LoadedTask]) -> dict[str, bool]:
+    """Which way of each metric is better; the dev task and the test task have one answer."""
+    said: dict[str, tuple[str, bool]] = {}
+    for name, task in tasks.items():
+        for metric, higher in task.higher_is_better.items():
+            first, known = said.setdefault(metric, (name, higher))
+            if known != higher:
+                raise UserError(
+                    f"task {name}: higher_is_better of {metric} differs from that of {first}; mend one of the two"
+                )
+    return {metric: higher for metric, (_, higher) in said.items()}
 
 
 def documents(distinct: list[int], split: str, job: Job) -> list[int]:

@@ -23,6 +23,8 @@ from harness.run_folder import RunFolder, write_text
 from harness.selection import best_settings
 from harness.tax import run_tax
 from harness.trials import settings_of
+from reports.direction import Directions
+from reports.guard import Guard
 
 if TYPE_CHECKING:
     from harness.runner import Runner
@@ -69,6 +71,7 @@ def _run(sweep: Sweep, settings, judging: Judging | None, run: RunFolder, argume
     manifest = Manifest(run.path / "manifest.json")
     write_text(run.path / "config.yaml", _config_text(sweep, overrides))
     manifest.record_published([figure.model_dump() for figure in sweep.published])
+    manifest.record_judge(judging.named() if judging else None)
     plan = Plan(sweep, settings, Resolver(), run, manifest)
     if plan.resolver.seconds:
         manifest.add_seconds("models", plan.resolver.seconds)
@@ -76,7 +79,12 @@ def _run(sweep: Sweep, settings, judging: Judging | None, run: RunFolder, argume
     stage = Stage(plan, judging, manifest, command)
     stage.run(plan.first_stage(), "dev" if sweep.select.metric else "all")
     if sweep.select.metric:
-        best = best_settings(run, plan.dev_trials(), sweep.select.metric)
+        guards = [Guard.parse(text) for text in sweep.select.guard]
+        best = best_settings(run, plan.dev_trials(), sweep.select.metric, stage.directions, guards)
+        for method in dict.fromkeys(setting.method for setting in settings):
+            if all(setting.method != method for setting in best):
+                bounds = " and ".join(map(str, guards))
+                print(f"{method}: no setting keeps {bounds} on the dev prompts; it is not run on the test prompts")
         plan.select(best)
         stage.run(plan.second_stage(), "test")
     run.write_trials(plan.rows())
@@ -117,10 +125,17 @@ class Stage:
                     self.generated += runner.run(job, f"{number}/{len(todo)}")
         for job in jobs:
             if self.judging and not job.is_base:
-                self.judging.judge(self.plan.run, job.trial, self.plan.baseline(job).trial)
+                self.judging.judge(self.plan.run, job.trial, self.plan.baseline(job).trial, self.directions)
         if todo:
             self.manifest.add_seconds(name, time.perf_counter() - began)
             self.manifest.write()
+
+    @property
+    def directions(self) -> Directions:
+        """Which way of the task's metrics is better: as recorded, else (in a run of before that) as the task says."""
+        if self.manifest.higher_is_better is None:
+            self._start()
+        return Directions(self.manifest.higher_is_better or {})
 
     def _start(self) -> "Runner":
         """Load what decoding needs: lm-eval, tokenizers (and so vocabularies are compared), but no weights yet."""

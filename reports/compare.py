@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from reports.about import About
 from reports.bootstrap import Difference
+from reports.direction import Directions
 from reports.errors import ReportError
 from reports.family import holm
 from reports.run import Run
@@ -32,7 +34,8 @@ def combine(runs: list[Run], common: bool = False) -> Run:
     """One run that holds them all; setting and trial ids get their run's name in front.
 
     Raises:
-        ReportError: the runs share no split, or their prompts differ and `common` is not asked for.
+        ReportError: the runs share no split, their prompts differ and `common` is not asked for, or their tasks
+            disagree about which way of a metric is better.
     """
     if len(runs) == 1:
         return runs[0]
@@ -71,7 +74,19 @@ def combine(runs: list[Run], common: bool = False) -> Run:
         missing=missing,
         config="\n".join(f"# {name}\n{run.config}" for run, name in zip(runs, names, strict=True)),
         manifest={name: run.manifest for run, name in zip(runs, names, strict=True)},
+        directions=_directions(runs, names),
+        about=About.joined([run.about for run in runs]),
     )
+
+
+def _directions(runs: list[Run], names: list[str]) -> Directions:
+    said: dict[str, bool] = {}
+    for run, name in zip(runs, names, strict=True):
+        for metric, higher in run.directions.higher_is_better.items():
+            if said.setdefault(metric, higher) != higher:
+                way = "higher" if higher else "lower"
+                raise ReportError(f"{name}: {metric} is better {way}, unlike in {names[0]}; compare runs of one task")
+    return Directions(said)
 
 
 def changes(table: Table, metrics: list[str], split: str) -> list[Change]:

@@ -1,6 +1,7 @@
 """Runs in, a report out: index.html, summary.csv, summary.json and summary.md."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from reports import summary
 from reports.answer import Answer, answer
 from reports.compare import Change, changes, combine
 from reports.errors import ReportError
+from reports.guard import Guard
 from reports.page import pages
 from reports.run import load_run
 from reports.table import Progress, Row, build
@@ -40,6 +42,7 @@ def compile_report(
     *,
     common: bool = False,
     metric: str = "gold_reward",
+    guards: Sequence[str] = (),
     resamples: int = 1000,
     progress: Progress | None = None,
 ) -> Report:
@@ -50,6 +53,7 @@ def compile_report(
         out: made if it does not exist; each file is replaced whole.
         common: compare only the prompts that all runs have, instead of refusing.
         metric: the figure that settings are chosen and compared by.
+        guards: bounds that a setting keeps on the prompts that choose, as "fluency>=0.8"; others are not chosen.
         resamples: of the bootstrap, shared by every figure.
         progress: called with (done, total, what) as the rows are estimated.
 
@@ -60,7 +64,7 @@ def compile_report(
         raise ReportError("report: no run given; name one, for example run=runs/NAME")
     run = combine([load_run(path) for path in run_dirs], common)
     table = build(run, progress, resamples)
-    found = answer(table, metric)
+    found = answer(table, metric, [Guard.parse(text) for text in guards])
     between = changes(table, [found.metric], found.reported_on) if len(run_dirs) > 1 else []
     texts = pages(table, found, between) | {
         "summary.csv": summary.as_csv(table.rows),

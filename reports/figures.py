@@ -6,9 +6,10 @@ Each trace says its method's place in the palette in `meta.method`; methods diff
 from dataclasses import dataclass
 from html import escape
 
-from reports.answer import Answer, figure_name
+from reports.answer import Answer
 from reports.bootstrap import Point
-from reports.summary import cell, heading
+from reports.naming import figure_name
+from reports.summary import cell
 from reports.table import Row, Table
 
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "pentagon", "triangle-down", "x", "hexagram")
@@ -54,7 +55,7 @@ def _scatter(rows: list[Row], x: str, y: str, answer: Answer, methods: list[str]
             mine = [row for row in rows if row.setting.group == method and row.split == split]
             chosen = split == answer.reported_on and len(splits) > 1
             for part in _growing(mine) if lines and not chosen else [mine] if mine else []:
-                marks = _marks(part, x, y, place, large=chosen)
+                marks = _marks(part, x, y, answer, place, large=chosen)
                 mode = "lines+markers" if lines and not chosen else "markers"
                 traces.append(marks | {"mode": mode, "name": escape(method), "showlegend": not named})
                 named = True
@@ -70,7 +71,7 @@ def _growing(rows: list[Row]) -> list[list[Row]]:
     return list(lines.values())
 
 
-def _marks(rows: list[Row], x: str, y: str, place: int, large: bool) -> dict:
+def _marks(rows: list[Row], x: str, y: str, answer: Answer, place: int, large: bool) -> dict:
     symbol = SYMBOLS[place % len(SYMBOLS)]
     return {
         "type": "scatter",
@@ -78,7 +79,7 @@ def _marks(rows: list[Row], x: str, y: str, place: int, large: bool) -> dict:
         "x": [row.figures[x].mean for row in rows],
         "y": [row.figures[y].mean for row in rows],
         "error_y": _whiskers(rows, y),
-        "text": [_hover(row, x, y) for row in rows],
+        "text": [_hover(answer, row, x, y) for row in rows],
         "hovertemplate": "%{text}<extra></extra>",
         "marker": {
             "size": 15 if large else 9,
@@ -100,32 +101,42 @@ def _whiskers(rows: list[Row], name: str) -> dict:
     }
 
 
-def _hover(row: Row, *names: str) -> str:
-    figures = "<br>".join(f"{heading(name)}: {cell(row, name)}" for name in names)
+def _hover(answer: Answer, row: Row, *names: str) -> str:
+    figures = "<br>".join(f"{escape(answer.heading(name))}: {cell(row, name)}" for name in names)
     return f"<b>{escape(row.setting.label)}</b><br>{row.split}, {row.n_prompts} prompts<br>{figures}"
 
 
-def _layout(x: str, y: str, **more) -> dict:
-    return {"xaxis": {"title": {"text": heading(x)}, **more}, "yaxis": {"title": {"text": heading(y)}}}
+def _layout(answer: Answer, x: str, y: str, **more) -> dict:
+    titles = [{"title": {"text": escape(answer.heading(name))}} for name in (x, y)]
+    return {"xaxis": {**titles[0], **more}, "yaxis": titles[1]}
 
 
-def _text(rows: list[Row], *names: str) -> tuple[list[str], list[list[str]]]:
-    head = ["setting", "split", *map(heading, names)]
+def _up(answer: Answer, name: str) -> str:
+    """Where a better figure lies on the vertical axis."""
+    return "down" if answer.directions.of(name) == "lower" else "up"
+
+
+def _text(answer: Answer, rows: list[Row], *names: str) -> tuple[list[str], list[list[str]]]:
+    head = ["setting", "split", *map(answer.heading, names)]
     return head, [[row.setting.label, row.split, *(cell(row, name) for name in names)] for row in rows]
 
 
 def _against_kl(table: Table, answer: Answer, methods: list[str]) -> Figure | None:
     rows = _rows(table, answer, "kl", answer.metric)
-    if not rows:
+    if not rows or answer.metric == "kl":
         return None
-    plot = {"data": _scatter(rows, "kl", answer.metric, answer, methods), "layout": _layout("kl", answer.metric)}
+    plot = {
+        "data": _scatter(rows, "kl", answer.metric, answer, methods),
+        "layout": _layout(answer, "kl", answer.metric),
+    }
     return Figure(
         "kl",
         f"{figure_name(answer.metric).capitalize()} against KL to the base",
-        "Higher at the same KL is better. Hollow marks: the KL is an upper bound, so the point may lie further left. "
+        f"Further {_up(answer, answer.metric)} at the same KL is better. "
+        "Hollow marks: the KL is an upper bound, so the point may lie further left. "
         "Large marks: the chosen settings on the reported prompts.",
         plot,
-        *_text(rows, "kl", answer.metric),
+        *_text(answer, rows, "kl", answer.metric),
     )
 
 
@@ -134,18 +145,19 @@ def _against_speed(table: Table, answer: Answer, methods: list[str]) -> Figure |
     if not _rows(table, answer, "tokens_per_second", rate):
         rate = "win_rate" if _rows(table, answer, "tokens_per_second", "win_rate") else answer.metric
     rows = _rows(table, answer, "tokens_per_second", rate)
-    if not rows:
+    if not rows or rate == "tokens_per_second":
         return None
     plot = {
         "data": _scatter(rows, "tokens_per_second", rate, answer, methods),
-        "layout": _layout("tokens_per_second", rate, type="log"),
+        "layout": _layout(answer, "tokens_per_second", rate, type="log"),
     }
     return Figure(
         "speed",
         f"{figure_name(rate).capitalize()} against speed",
-        "Up and to the right is better: what a setting gains, and how fast it decodes on this run's device.",
+        f"{_up(answer, rate).capitalize()} and to the right is better: what a setting does "
+        "to the text, and how fast it decodes on this run's device.",
         plot,
-        *_text(rows, "tokens_per_second", rate),
+        *_text(answer, rows, "tokens_per_second", rate),
     )
 
 
@@ -155,15 +167,16 @@ def _proxy(table: Table, answer: Answer, methods: list[str]) -> Figure | None:
         return None
     plot = {
         "data": _scatter(rows, "value", answer.metric, answer, methods, lines=True),
-        "layout": _layout("value", answer.metric),
+        "layout": _layout(answer, "value", answer.metric),
     }
     return Figure(
         "proxy",
         f"Proxy value against {figure_name(answer.metric)}",
         "The value that chose each response, as the weight (else W·K or N) grows along a line. Where a line goes right "
-        "but not up, the proxy is pleased and the gold reward is not: over-optimisation. Scales differ by method.",
+        f"but not {_up(answer, answer.metric)}, the proxy is pleased and the {figure_name(answer.metric)} is not: "
+        "over-optimisation. Scales differ by method.",
         plot,
-        *_text(rows, "value", answer.metric),
+        *_text(answer, rows, "value", answer.metric),
     )
 
 
@@ -192,7 +205,9 @@ def _heat_maps(table: Table, answer: Answer, methods: list[str]) -> list[Figure]
                     "text": [
                         [f"{row.figures[answer.metric].mean:.2f}" if row else "" for row in line] for line in grid
                     ],
-                    "customdata": [[_hover(row, answer.metric) if row else "" for row in line] for line in grid],
+                    "customdata": [
+                        [_hover(answer, row, answer.metric) if row else "" for row in line] for line in grid
+                    ],
                     "texttemplate": "%{text}",
                     "hovertemplate": "%{customdata}<extra></extra>",
                     "xgap": 2,
@@ -211,7 +226,7 @@ def _heat_maps(table: Table, answer: Answer, methods: list[str]) -> list[Figure]
                 f"{method}: {name} over weight and beam",
                 f"Mean {name} on the {answer.chosen_on} prompts; empty cells were not run.",
                 plot,
-                *_text(rows, answer.metric),
+                *_text(answer, rows, answer.metric),
             )
         )
     return made
@@ -233,18 +248,18 @@ def _length(table: Table, answer: Answer, methods: list[str]) -> Figure | None:
                     "x": [row.figures["length"].mean for row in mine],
                     "y": [row.figures[measure].mean for row in mine],
                     "error_y": _whiskers(mine, measure),
-                    "text": [_hover(row, "length", "win_rate", "lc_win_rate") for row in mine],
+                    "text": [_hover(answer, row, "length", "win_rate", "lc_win_rate") for row in mine],
                     "hovertemplate": "%{text}<extra></extra>",
                     "marker": {"size": 9, "symbol": symbol},
                     "meta": {"method": 0 if measure == "win_rate" else 1},
                 }
             )
-    layout = _layout("length", "win_rate")
+    layout = _layout(answer, "length", "win_rate")
     layout["yaxis"]["title"]["text"] = "win rate (%)"
     return Figure(
         "length",
         "Length against win rate, raw and length-controlled",
         "Where the raw rate lies above the length-controlled one, the judge is paying for length.",
         {"data": traces, "layout": layout},
-        *_text(rows, "length", "win_rate", "lc_win_rate"),
+        *_text(answer, rows, "length", "win_rate", "lc_win_rate"),
     )

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import jinja2
 
 from reports import summary
-from reports.answer import Answer, figure_name
+from reports.answer import Answer
 from reports.bootstrap import Interval
 from reports.compare import Change
 from reports.figures import figures
+from reports.naming import digits, figure_name
 from reports.published import published
 from reports.samples import embed, samples
 from reports.table import Row, Table
@@ -104,8 +105,10 @@ def _templates() -> jinja2.Environment:
     environment.filters["glue"] = lambda text: re.sub(r"(?<=\b[WKLN]) (?=\d)|(?<=weight) (?=\d)| (?=·)", "\u00a0", text)
     environment.globals.update(
         cell=summary.cell,
-        heading=summary.heading,
-        digits=summary.digits,
+        budget_heading=summary.budget_heading,
+        budget_title=summary.budget_title,
+        passes=summary.passes,
+        digits=digits,
         bracket=summary.bracket,
         p_value=summary.p_value,
         figure_name=figure_name,

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from reports.answer import Answer, figure_name
+from reports.answer import Answer
+from reports.naming import figure_name
 from reports.summary import cell
 from reports.table import Table
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from reports import missing
+from reports.about import About
+from reports.direction import Directions
 from reports.errors import ReportError
 from reports.missing import Missing
 from reports.setting import Setting
@@ -46,6 +48,8 @@ class Run:
         metrics: names of the scores, in the order they were met. A task's metric with the name of one of the
             report's own columns is ``task_NAME``, or left out where it repeats that column (``length`` in characters).
         missing: what the trials should hold and do not.
+        directions: which way of each figure is better, as the task said when it was run.
+        about: base model, date and judge's server.
         config, manifest: the composed configuration as text, the manifest as it was written ({} where there is none).
     """
 
@@ -58,6 +62,8 @@ class Run:
     missing: list[Missing] = field(default_factory=list)
     config: str = ""
     manifest: dict = field(default_factory=dict)
+    directions: Directions = field(default_factory=Directions)
+    about: About = field(default_factory=About)
 
     @property
     def splits(self) -> list[str]:
@@ -106,7 +112,8 @@ def load_run(path: str | Path) -> Run:
     frame["trial"] = trials
     settings = {trial["setting"]: Setting.of(trial) for trial in trials}
     config = path / "config.yaml"
-    manifest = path / "manifest.json"
+    manifest = _json(path / "manifest.json") if (path / "manifest.json").exists() else {}
+    said = manifest.get("higher_is_better")
     return Run(
         name=path.resolve().name,
         path=path,
@@ -116,7 +123,9 @@ def load_run(path: str | Path) -> Run:
         metrics=metrics,
         missing=missing.find(frame, records, raw, scores, FIGURES),
         config=config.read_text(encoding="utf-8") if config.exists() else "",
-        manifest=_json(manifest) if manifest.exists() else {},
+        manifest=manifest,
+        directions=Directions(said if isinstance(said, dict) else {}),
+        about=About.of(trials, manifest),
     )
 
 

@@ -95,6 +95,7 @@ def _data(table: Table, answer: Answer, frame, limit: int | None, note: str) -> 
     base = next((number[row.setting.id] for row in answer.chosen if row.setting.id in number), 0)
     return {
         "metric": metric,
+        "sign": table.run.directions.sign(metric),
         "settings": [{"label": table.run.settings[id].label, "method": table.run.settings[id].group} for id in ids],
         "prompts": [
             [split, int(index), prompt if limit is None or len(prompt) <= limit else prompt[:limit] + "…"]

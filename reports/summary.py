@@ -4,12 +4,13 @@ import csv
 import io
 import json
 
-from reports.answer import Answer, figure_name
+from reports.answer import Answer
 from reports.bootstrap import Interval, Point
 from reports.compare import Change
+from reports.compute import PASSES, Budgets
+from reports.naming import digits, figure_name
 from reports.table import Row
 
-UNITS = {"win_rate": "%", "lc_win_rate": "%", "kl": "nats", "length": "characters"}
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -43,18 +44,27 @@ def as_csv(table_rows: list[Row]) -> str:
 
 
 def as_markdown(answer: Answer, changes: list[Change] = ()) -> str:
-    """The answer, the methods at equal compute and the comparisons, for a pull request."""
-    names = shown(answer.equal_compute)
+    """The answer, the methods at equal rows and equal passes, and the comparisons, for a pull request."""
+    names = shown(answer.equal_rows)
     lines = [f"**{_escape(answer.sentence)}**", "", _escape(answer.question), ""]
+    if answer.about:
+        lines += [_escape("; ".join(f"{what}: {text}" for what, text in answer.about)) + ".", ""]
+    lines += ["At equal rows of the batch per prompt, which is not equal compute:", ""] if answer.best else []
     lines += _table(
-        ["setting", "rows", *(heading(name) for name in names)],
-        [[row.setting.label, row.setting.rows, *(cell(row, name) for name in names)] for row in answer.equal_compute],
+        ["setting", "rows", *(answer.heading(name) for name in names)],
+        [[row.setting.label, row.setting.rows, *(cell(row, name) for name in names)] for row in answer.equal_rows],
     )
+    if answer.equal_passes:
+        lines += ["", _escape(budget_title(answer)), ""]
+        lines += _table(["method", *map(budget_heading, answer.equal_passes.passes)], _budgets(answer))
     if answer.comparisons:
         lines += ["", _escape(f"{answer.best.setting.label} minus, in {figure_name(answer.metric)}:"), ""]
         lines += _table(
-            ["setting", "difference [95%]", "p (Holm)"],
-            [[c.other.setting.label, bracket(c.difference, True), p_value(c.p_holm)] for c in answer.comparisons],
+            ["setting", "difference [95%]", "p (Holm)", "passes/token"],
+            [
+                [c.other.setting.label, bracket(c.difference, True), p_value(c.p_holm), passes(c.other)]
+                for c in answer.comparisons
+            ],
         )
     if changes:
         lines += ["", "Between the runs:", ""]
@@ -75,19 +85,33 @@ def shown(table_rows: list[Row]) -> list[str]:
     return [name for name in names if any(row.figures.get(name) for row in table_rows)]
 
 
-def heading(name: str) -> str:
-    """A figure's name over a column, with its unit."""
-    text = figure_name(name).replace("length-controlled", "LC")
-    unit = UNITS.get(name)
-    return f"{text} ({unit})" if unit else text
+def budget_heading(budget: float) -> str:
+    """A budget of forward passes per token over a column."""
+    return f"≤ {digits(PASSES, budget)} passes/token"
 
 
-def digits(name: str, value: float) -> str:
-    """A figure as it is read: three significant places or so, a true minus sign."""
-    size = abs(value)
-    places = 0 if name == "length" or size >= 100 else 1 if name.endswith("win_rate") or size >= 10 else 2
-    text = f"{value:,.{places}f}".replace("-", "−")
-    return text.replace("−", "", 1) if not text.strip("−0.,") else text
+def budget_title(answer: Answer) -> str:
+    """What the table of equal forward passes shows."""
+    name, split = figure_name(answer.metric), answer.chosen_on
+    return (
+        f"Each method’s best {name} with at most so many forward passes per emitted token, on the {split} prompts, "
+        "where every setting ran (the best of many is flattered there):"
+    )
+
+
+def passes(row: Row) -> str:
+    """The forward passes per token of a row, as text."""
+    figure = row.figures.get(PASSES)
+    return digits(PASSES, figure.mean) if figure else "–"
+
+
+def _budgets(answer: Answer) -> list[list[str]]:
+    budgets: Budgets | None = answer.equal_passes
+    body = []
+    for method, column in budgets.lines if budgets else ():
+        texts = [f"{cell(one.row, answer.metric)} {one.mark}".rstrip() if one else "–" for one in column]
+        body.append([method, *texts])
+    return body
 
 
 def cell(row: Row, name: str) -> str:

@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-from reports.bootstrap import Difference, Interval, Point, Resamples, difference
+from reports.bootstrap import Difference, Draws, Interval, Point, Resamples, difference
 from reports.lengths import Adjusted, adjusted_win_rate
 from reports.run import Run
 from reports.setting import Setting
@@ -14,6 +14,7 @@ from reports.setting import Setting
 RATIOS = {"tokens_per_second": ("n_tokens", "seconds"), "forward_passes_per_token": ("forward_passes", "n_tokens")}
 TIMED = {"tokens_per_second"}
 OPENING = ("gold_reward", "win_rate", "lc_win_rate", "fluency", "kl", "length", *RATIOS)
+EVEN = 50.0  # a win rate of the base against itself, by construction
 
 Progress = Callable[[int, int, str], None]
 
@@ -89,8 +90,23 @@ class Table:
     def difference(self, a: str, b: str, split: str, name: str) -> Difference:
         """Figure `name` of setting a minus that of b, on the prompts that both have."""
         if name == "lc_win_rate":
-            return (self.adjusted(a, split).draws - self.adjusted(b, split).draws).difference()
-        return difference(self.matrix(a, split, name), self.matrix(b, split, name), self._draws[split])
+            return (self._adjusted_draws(a, split) - self._adjusted_draws(b, split)).difference()
+        if name in RATIOS:
+            return (self._ratio_draws(a, split, name) - self._ratio_draws(b, split, name)).difference()
+        return difference(self._compared(a, split, name), self._compared(b, split, name), self._draws[split])
+
+    def is_base(self, setting: str) -> bool:
+        return self.run.settings[setting].method == "base"
+
+    def _compared(self, setting: str, split: str, name: str) -> np.ndarray:
+        matrix = self.matrix(setting, split, name)
+        return np.full_like(matrix, EVEN) if name == "win_rate" and self.is_base(setting) else matrix
+
+    def _adjusted_draws(self, setting: str, split: str) -> Draws:
+        if self.is_base(setting):
+            n = len(self.keys[split])
+            return Draws(EVEN, np.full(self.resamples, EVEN), np.full(n, EVEN), n)
+        return self.adjusted(setting, split).draws
 
     def row(self, setting: str, split: str) -> Row | None:
         """The row of a setting on a split."""
@@ -115,13 +131,16 @@ class Table:
 
     def ratio(self, setting: str, split: str, name: str) -> Interval | Point | None:
         """A ratio of sums (tokens per second), None where nothing was recorded; with its interval, but for speed."""
+        draws = self._ratio_draws(setting, split, name)
+        if draws is None:
+            return None
+        return Point(draws.point, draws.n) if name in TIMED else draws.interval()
+
+    def _ratio_draws(self, setting: str, split: str, name: str) -> Draws | None:
         top, bottom = (self.matrix(setting, split, column) for column in RATIOS[name])
         both = np.isfinite(top) & np.isfinite(bottom)
         top, bottom = np.where(both, top, 0.0), np.where(both, bottom, 0.0)
-        if not bottom.sum() > 0:
-            return None
-        draws = self._draws[split].ratio(top, bottom)
-        return Point(draws.point, draws.n) if name in TIMED else draws.interval()
+        return self._draws[split].ratio(top, bottom) if bottom.sum() > 0 else None
 
     def adjusted(self, setting: str, split: str) -> Adjusted | None:
         """The length-controlled win rate, None where nothing was judged."""
@@ -173,8 +192,9 @@ def _row(table: Table, setting: str, split: str, selected: bool) -> Row:
 def _order(table: Table):
     best: dict[str, float] = {}
     for row in table.rows:
-        gold = row.figures["gold_reward"] or row.figures["win_rate"]
-        best[row.setting.group] = max(best.get(row.setting.group, -np.inf), gold.mean if gold else -np.inf)
+        name = "gold_reward" if row.figures["gold_reward"] else "win_rate"
+        gold, sign = row.figures[name], table.run.directions.sign(name)
+        best[row.setting.group] = max(best.get(row.setting.group, -np.inf), sign * gold.mean if gold else -np.inf)
     splits = table.run.splits
 
     def key(row: Row):

@@ -4,7 +4,7 @@ import re
 import unicodedata
 from typing import TYPE_CHECKING
 
-from reports.summary import cell, heading, shown
+from reports.summary import cell, shown
 
 if TYPE_CHECKING:
     from reports.compile import Report
@@ -18,7 +18,7 @@ def table(report: "Report") -> str:
     answer = report.answer
     rows = [row for row in report.rows if row.split == answer.reported_on]
     names = [name for name in shown(rows) if name != "value"]
-    lines = [["", "setting", *(heading(name) for name in names)]]
+    lines = [["", "setting", *(answer.heading(name, judged=False) for name in names)]]
     for row in rows:
         lines.append(["*" if row is answer.best else "", row.setting.label, *(cell(row, name) for name in names)])
     lines = [[printable(text) for text in line] for line in lines]
@@ -29,12 +29,11 @@ def table(report: "Report") -> str:
         padded += [" " * (widths[i] - _width(text)) + text for i, text in enumerate(line[2:], 2)]
         out.append("  ".join(padded).rstrip())
     out.insert(1, "  ".join("─" * width for width in widths))
-    foot = (
-        [f"* best on the {answer.chosen_on} prompts; figures on the {answer.reported_on} prompts"]
-        if answer.best
-        else []
-    )
-    return "\n".join([printable(answer.sentence), "", *out, *foot, *map(printable, answer.caveats)])
+    star = "best" if answer.leads else "best guided setting"
+    if answer.best:
+        out.append(f"* {star} on the {answer.chosen_on} prompts; figures on the {answer.reported_on} prompts")
+    about = [f"{what}: {text}" for what, text in answer.about]
+    return "\n".join([*map(printable, [answer.sentence, *about]), "", *out, *map(printable, answer.caveats)])
 
 
 def printable(text: str) -> str:

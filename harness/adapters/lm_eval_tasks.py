@@ -90,6 +90,11 @@ class LoadedTask:
         """How many documents repeat the prompt of an earlier one."""
         return len(self) - len(self.prompts)
 
+    @property
+    def higher_is_better(self) -> dict[str, bool]:
+        """Metric -> what the task's ``metric_list`` says, or lm-eval of a metric of its own."""
+        return {name: said for name, said in self.task.higher_is_better().items() if isinstance(said, bool)}
+
     def evaluate(self, model: GuidedLM, task: Task, indices: list[int]) -> list[tuple[str, dict[str, float]]]:
         """Score a model's responses: (prompt's text, scores by lm-eval's metric) of every document, in order.
 

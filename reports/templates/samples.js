@@ -42,8 +42,8 @@
   }
 
   const OUTCOMES = {
-    right: pair => pair.gap > 0,
-    left: pair => pair.gap !== null && pair.gap < 0,
+    right: pair => data.sign * pair.gap > 0,
+    left: pair => pair.gap !== null && data.sign * pair.gap < 0,
     tie: pair => pair.gap === 0,
     won: pair => pair.b[5] !== null && pair.b[5] > 1.5,
     lost: pair => pair.b[5] !== null && pair.b[5] < 1.5,

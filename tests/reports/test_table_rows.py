@@ -96,10 +96,10 @@ def test_a_draw_that_is_no_draw_would_be_rejected(tmp_path):
     assert all(c.p_holm >= c.difference.p_value for c in found.comparisons)
 
 
-def test_equal_compute_takes_settings_with_the_best_ones_rows(exact):
+def test_equal_rows_takes_settings_with_the_best_ones_rows(exact):
     _, _, table = exact
     found = answer(table)
-    for row in found.equal_compute:
+    for row in found.equal_rows:
         if row.setting.method not in ("base", "eft"):
             assert row.setting.rows == found.best.setting.rows == 16
 
