@@ -126,9 +126,10 @@ def settings_of(sweep: Sweep, overrides: list[tuple[str, Any]]) -> list[Setting]
         overrides: (dotted key inside a guider, value): each must be a key of at least one chosen guider.
 
     Raises:
-        UserError: an unknown guider, key or axis; a grid without a point.
+        UserError: an unknown guider, key or axis; two guiders of one name; a grid without a point.
     """
     names = list(dict.fromkeys([BASE, *sweep.guider]))
+    _check_distinct(names)
     models = {name: spec.model_dump() for name, spec in sweep.model.items()}
     raw = {name: _with_models(guider_config(name), models, name) for name in names}
     for key, value in overrides:
@@ -144,6 +145,16 @@ def settings_of(sweep: Sweep, overrides: list[tuple[str, Any]]) -> list[Setting]
 def _short(name: str) -> str:
     """The method's name of a guider given as a file: the file's name."""
     return name.rpartition("/")[2].removesuffix(".yaml").removesuffix(".yml")
+
+
+def _check_distinct(names: list[str]) -> None:
+    """Refuse two guiders whose rows would bear one method's name, the unguided base's among them."""
+    by_method: dict[str, str] = {}
+    for name in names:
+        other = by_method.setdefault(_short(name), name)
+        if other != name:
+            reserved = "the unguided base" if other == BASE else other
+            raise UserError(f"guider={name}: {_short(name)!r} is already the name of {reserved}; rename the file")
 
 
 def _with_models(node: Any, models: dict[str, dict], guider: str) -> Any:
