@@ -34,13 +34,14 @@ class Guided:
 
     @property
     def info(self) -> dict:
-        """Method, settings, seed and the revision of every model."""
+        """Method, settings, seed and the revisions of every model and of code of the user's own."""
         revisions = {place: self.pool.resolver.revision(spec, place) for place, spec in places(self.config)}
         return {
             "guider": self.setting.method,
             "settings": self.setting.settings,
             "seed": self.seed,
             "model_revisions": revisions,
+            "code_revisions": self.pool.resolver.code(self.config),
         }
 
 

@@ -5,6 +5,7 @@ import platform
 from importlib import metadata
 from pathlib import Path
 
+from harness.code import decoding_code
 from harness.run_folder import write_text
 
 PACKAGES = (
@@ -16,8 +17,9 @@ PACKAGES = (
 class Manifest:
     """The manifest of a run: read if it is there, kept up to date by the sweep.
 
-    It holds the command, package versions, the device, every model's revision, the SHA-256 of every split's prompts and
-    the wall time of each stage. It holds no environment variable and no key.
+    It holds the command, package versions, the device, every model's revision, the harness's own code that decoded
+    (version, commit, hash), the SHA-256 of every split's prompts and the wall time of each stage. It holds no
+    environment variable and no key.
     """
 
     def __init__(self, path: Path):
@@ -42,6 +44,20 @@ class Manifest:
         self.values["packages"] = versions()
         self.values["device"] = device_name(device)
         self.values["models"] = models
+        decoded = self.values.setdefault("decoded_by", [])
+        if decoding_code() not in decoded:
+            decoded.append(decoding_code())
+
+    def other_code(self) -> str | None:
+        """What to say where records of this run were decoded by another version of the harness's own code."""
+        now = decoding_code()
+        others = [_named(code) for code in self.values.get("decoded_by", []) if code["source"] != now["source"]]
+        if not others:
+            return None
+        return (
+            f"{self.path.parent}: holds records that other code of the harness decoded ({', '.join(others)}; "
+            f"this is {_named(now)}): they are kept; to decode them again give another name=NAME"
+        )
 
     def record_published(self, figures: list[dict]) -> None:
         """Figures of publications, which the report shows beside ours."""
@@ -55,6 +71,10 @@ class Manifest:
 
     def write(self) -> None:
         write_text(self.path, json.dumps(self.values, indent=2, sort_keys=True) + "\n")
+
+
+def _named(code: dict[str, str]) -> str:
+    return " ".join(code[name] for name in ("version", "commit", "source") if name in code)
 
 
 def versions() -> dict[str, str]:

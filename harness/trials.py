@@ -25,8 +25,9 @@ BASE = "base"
 class Trial:
     """One run of one guider over one split of a task with one seed.
 
-    Everything that decides the outputs is here, by content (a model by its revision, a task by the hash of its files),
-    and nothing else: no batch size, device or path.
+    Everything that decides the outputs is here, by content (a model by its revision, a task by the hash of its files,
+    a user's own guider by the hash of its code), and nothing else: no batch size, device or path. The harness's own
+    code is in the run's manifest.
 
     Attributes:
         method: name of the guider's configuration.
@@ -37,7 +38,7 @@ class Trial:
         split: "dev", "test" or "all".
         sampling: temperature, top_k, top_p, max_new_tokens, stop; null: the task's own.
         seed: of the random streams.
-        revisions: of every model, by its place in the guider, and of the task.
+        revisions: of every model and of code of the user's own, by its place in the guider, and of the task.
     """
 
     method: str
@@ -112,7 +113,7 @@ class Setting:
             split=split,
             sampling=sweep.sampling.model_dump(),
             seed=seed,
-            revisions={**revisions, "task": revision},
+            revisions={**revisions, **resolver.code(self.config), "task": revision},
         )
 
 
@@ -243,17 +244,15 @@ def _check_range(method: str, key: str, value: Any) -> None:
         raise UserError(str(error).replace("grid.", "").replace(axis, f"guider.{key}", 1) + f" (of {method})") from None
 
 
-def _by_revision(config: dict, revisions: dict[str, str], prefix: str = "") -> dict:
+def _by_revision(node: Any, revisions: dict[str, str], place: str = "") -> Any:
     """The configuration with each model's path and hub revision replaced by what it resolved to."""
-    stamped = {}
-    for name, value in config.items():
-        if is_model(value):
-            kept = {key: item for key, item in value.items() if key not in ("path", "trust_remote_code", "device_map")}
-            if kept.get("quantization_config") is None:
-                kept.pop("quantization_config", None)  # ids of trials without one stay what they were
-            stamped[name] = {**kept, "revision": revisions[prefix + name]}
-        elif isinstance(value, dict):
-            stamped[name] = _by_revision(value, revisions, f"{prefix}{name}.")
-        else:
-            stamped[name] = value
-    return stamped
+    if is_model(node):
+        kept = {key: item for key, item in node.items() if key not in ("path", "trust_remote_code", "device_map")}
+        if kept.get("quantization_config") is None:
+            kept.pop("quantization_config", None)  # ids of trials without one stay what they were
+        return {**kept, "revision": revisions[place]}
+    if isinstance(node, dict):
+        return {name: _by_revision(value, revisions, f"{place}.{name}".lstrip(".")) for name, value in node.items()}
+    if isinstance(node, list):
+        return [_by_revision(item, revisions, f"{place}.{number}") for number, item in enumerate(node)]
+    return node
