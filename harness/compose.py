@@ -10,7 +10,7 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, Transformer
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -39,7 +39,8 @@ def compose(verb: str, arguments: list[str]) -> Composed:
     """Compose ``conf/VERB.yaml`` with overrides in Hydra's grammar.
 
     ``guider=[a,b]`` chooses guiders; ``guider.KEY=VALUE`` changes every chosen guider that has the key. A model given
-    as a text is its path: ``model.base=PATH``. A task given as a YAML file is that lm-eval task.
+    as a text is its path: ``model.base=PATH``. A task given as a YAML file is that lm-eval task. ``a,b`` and
+    ``range(0,3)``, Hydra's sweeps, are lists: ``seeds=0,1`` is ``seeds=[0,1]``.
 
     Raises:
         UserError: an override that does not parse, or an unknown key, group or choice, with the nearest right one.
@@ -54,6 +55,8 @@ def compose(verb: str, arguments: list[str]) -> Composed:
         elif key == "task" and str(override.value()).endswith((".yaml", ".yml")):
             groups.append("task=lm_eval")
             values.append(_parse([f"task.path={override.get_value_element_as_str()}"])[0])
+        elif key == "preset" and override.value() is None:  # what lm-eval makes of preset=none
+            groups.append("preset=none")
         elif key in _groups() and override.value() is None:  # judge=null, ~judge
             absent.append(key)
         elif key in _groups():
@@ -128,7 +131,7 @@ def _parse(arguments: list[str]) -> list[Override]:
         if "=" not in argument and not argument.startswith("~"):
             raise UserError(f"{argument}: not an override; write key=value, for example grid.weight=[1,2]")
         try:
-            parsed.append(OverridesParser.create().parse_override(_quoted(argument)))
+            parsed.append(_listed(OverridesParser.create().parse_override(_quoted(argument))))
         except HydraException as error:
             mend = "quote a value that holds commas, brackets or equals signs"
             raise UserError(f"{argument}: does not parse ({_first_line(error)}); {mend}") from None
@@ -143,12 +146,25 @@ def _quoted(argument: str) -> str:
     return key + sign + CONDITION.sub(lambda match: f"'{match[0]}'", value)
 
 
+def _listed(override: Override) -> Override:
+    """The override, with the values of a sweep (``a,b``, ``choice(a,b)``, ``range(0,3)``) as a list."""
+    if not override.is_sweep_override():
+        return override
+    values = ",".join(map(str, override.sweep_iterator(transformer=Transformer.str)))
+    key = str(override.input_line).partition("=")[0]
+    return OverridesParser.create().parse_override(f"{key}=[{values}]")
+
+
 def _value(override: Override) -> Any:
     value = override.value()
     return _plain(OmegaConf.create({"value": value}), resolve=False)["value"]
 
 
 def _group_choice(key: str, override: Override) -> str:
+    if isinstance(override.value(), list):
+        raise UserError(
+            f"{key}={override.get_value_element_as_str()}: takes one; it is one of {', '.join(choices(key))}"
+        )
     name = str(override.value())
     if name not in choices(key):
         raise UserError(f"{key}={name}: no such configuration; {nearest(name, choices(key))}")

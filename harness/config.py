@@ -195,6 +195,8 @@ def _one_line(error: ValidationError, schema: type[BaseModel]) -> str:
         return f"{place}: no such key; {nearest(place, keys(schema))}"
     message = first["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
+    if isinstance(first["input"], list) and first["type"] != "too_short":
+        message += "; it takes one value: quote a text that holds commas"
     if first["type"] == "missing":
         return f"{place}: not set; give {place}=VALUE"
     return f"{place}={first['input']!r}: {message}"

@@ -1,10 +1,11 @@
 """One guider from overrides: what lm-eval and AlpacaEval evaluate, one setting at a time."""
 
+import sys
 from dataclasses import dataclass
 
 from harness import tiny
 from harness.compose import compose
-from harness.config import SamplingSpec, Sweep, validated
+from harness.config import Grid, SamplingSpec, Sweep, validated
 from harness.errors import UserError
 from harness.models import Pool, Resolver, places
 from harness.trials import BASE, Setting, settings_of
@@ -33,19 +34,26 @@ class Guided:
 
     @property
     def info(self) -> dict:
-        """Method, settings and the revision of every model."""
+        """Method, settings, seed and the revisions of every model and of code of the user's own."""
         revisions = {place: self.pool.resolver.revision(spec, place) for place, spec in places(self.config)}
-        return {"guider": self.setting.method, "settings": self.setting.settings, "model_revisions": revisions}
+        return {
+            "guider": self.setting.method,
+            "settings": self.setting.settings,
+            "seed": self.seed,
+            "model_revisions": revisions,
+            "code_revisions": self.pool.resolver.code(self.config),
+        }
 
 
 def one_guider(overrides: list[str]) -> Guided:
     """Compose one guider.
 
-    A grid axis with several values is taken at its first one, unless the overrides name the axis: asking for two
-    settings at once is an error.
+    Of a preset's grid with several settings the default one is taken (weight 1, W = 4, K = 4, L = 5, N = 16:
+    `harness.config.Grid`), and said on standard error. Asking for two settings at once is an error.
 
     Raises:
-        UserError: bad overrides, or overrides that come to several guiders or settings.
+        UserError: bad overrides; overrides that come to several guiders or settings; a grid of several settings
+            without the default one.
     """
     if not any(override.startswith("guider=") for override in overrides):
         raise UserError("guider: not given; add guider=NAME, for example guider=ivg")
@@ -57,11 +65,30 @@ def one_guider(overrides: list[str]) -> Guided:
     found = settings_of(sweep, composed.guider_overrides)
     if sweep.guider != [BASE]:
         found = found[1:]  # the base, which a sweep adds
-    for axis in found[0].settings:
-        values = {one.settings[axis] for one in found}
-        if len(values) > 1 and any(override.startswith(f"grid.{axis}=") for override in overrides):
-            raise UserError(f"grid.{axis}: one setting is evaluated at a time; give one value, not {sorted(values)}")
+    chosen_setting = _one_setting(found, overrides)
     asked = {override.partition("=")[0] for override in overrides}
     chosen, unset = sweep.sampling.model_dump(), SamplingSpec().model_dump()
     sampling = {name: chosen[name] if f"sampling.{name}" in asked else unset[name] for name in chosen}
-    return Guided(found[0], Pool(Resolver(), sweep.device), sampling, sweep.seeds[0], sweep.batch_tokens)
+    return Guided(chosen_setting, Pool(Resolver(), sweep.device), sampling, sweep.seeds[0], sweep.batch_tokens)
+
+
+def _one_setting(found: list[Setting], overrides: list[str]) -> Setting:
+    """The only setting of a guider's grid, or the default one of those that nobody asked for."""
+    axes = {axis: list(dict.fromkeys(one.settings[axis] for one in found)) for axis in found[0].settings}
+    several = {axis: values for axis, values in axes.items() if len(values) > 1}
+    for axis, values in several.items():
+        if any(override.startswith((f"grid.{axis}=", f"+grid.{axis}=")) for override in overrides):
+            raise UserError(f"grid.{axis}: one setting is evaluated at a time; give one value, not {sorted(values)}")
+    if not several:
+        return found[0]
+    defaults = Grid().model_dump()
+    fits = [one for one in found if all(defaults.get(axis) == [one.settings[axis]] for axis in several)]
+    if not fits:
+        choices = "; ".join(f"grid.{axis}: one of {values}" for axis, values in several.items())
+        first = ",".join(f"grid.{axis}={values[0]}" for axis, values in several.items())
+        raise UserError(f"guider={found[0].method}: one of {len(found)} settings ({choices}); add for example {first}")
+    (setting,) = fits
+    taken = ", ".join(f"{axis}={value}" for axis, value in setting.settings.items())
+    mend = ",".join(f"grid.{axis}=…" for axis in several)
+    print(f"guider={setting.method}: {taken}, one of {len(found)} settings; choose with {mend}", file=sys.stderr)
+    return setting

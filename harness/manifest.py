@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
+from harness.code import decoding_code
 from harness.run_folder import write_text
 
 PACKAGES = (
@@ -17,8 +18,9 @@ PACKAGES = (
 class Manifest:
     """The manifest of a run: read if it is there, kept up to date by the sweep.
 
-    It holds the command, the day, package versions, the device, every model's revision, the SHA-256 of every split's
-    prompts, which way of the task's metrics is better, who judged, and the wall time of each stage. It holds no
+    It holds the command, the day, package versions, the device, every model's revision, the harness's own code that
+    decoded (version, commit, hash), the SHA-256 of every split's prompts, which way of the task's metrics is better,
+    who judged, and the wall time of each stage. It holds no
     environment variable and no key.
     """
 
@@ -47,6 +49,20 @@ class Manifest:
         self.values["date"] = datetime.now(UTC).date().isoformat()
         self.values["device"] = device_name(device)
         self.values["models"] = models
+        decoded = self.values.setdefault("decoded_by", [])
+        if decoding_code() not in decoded:
+            decoded.append(decoding_code())
+
+    def other_code(self) -> str | None:
+        """What to say where records of this run were decoded by another version of the harness's own code."""
+        now = decoding_code()
+        others = [_named(code) for code in self.values.get("decoded_by", []) if code["source"] != now["source"]]
+        if not others:
+            return None
+        return (
+            f"{self.path.parent}: holds records that other code of the harness decoded ({', '.join(others)}; "
+            f"this is {_named(now)}): they are kept; to decode them again give another name=NAME"
+        )
 
     @property
     def higher_is_better(self) -> dict[str, bool] | None:
@@ -76,6 +92,10 @@ class Manifest:
 
     def write(self) -> None:
         write_text(self.path, json.dumps(self.values, indent=2, sort_keys=True) + "\n")
+
+
+def _named(code: dict[str, str]) -> str:
+    return " ".join(code[name] for name in ("version", "commit", "source") if name in code)
 
 
 def versions() -> dict[str, str]:

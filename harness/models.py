@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.utils import get_object
 
+from harness.code import code_hash, targets
 from harness.device import checked
 from harness.errors import UserError
 from harness.nearest import nearest
@@ -26,6 +27,8 @@ MODEL_FILES = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja")
 
 def places(config: Any, prefix: str = "") -> Iterator[tuple[str, dict]]:
     """The models of a guider's configuration: (dotted place, specification), in order."""
+    if isinstance(config, list):
+        config = {str(place): item for place, item in enumerate(config)}
     if not isinstance(config, dict):
         return
     for name, value in config.items():
@@ -54,6 +57,7 @@ class Resolver:
         self.seconds = 0.0  # spent on building the embedded models
         self._folders: dict[str, Path] | None = None
         self._revisions: dict[tuple[str, str | None], str] = {}
+        self._code: dict[str, str | None] = {}
 
     def folder(self, spec: dict, place: str) -> str:
         """The path or hub name that a model is loaded from; builds the embedded models on first use.
@@ -88,6 +92,15 @@ class Resolver:
         if key not in self._revisions:
             self._revisions[key] = self._find_revision(spec, place)
         return self._revisions[key]
+
+    def code(self, config: dict) -> dict[str, str]:
+        """Place of every ``_target_`` of a guider that is not this package's own -> the hash of its code."""
+        found = {}
+        for place, target in targets(config):
+            if target not in self._code:
+                self._code[target] = code_hash(target)
+            found[place] = self._code[target]
+        return {place: revision for place, revision in found.items() if revision is not None}
 
     @cached_property
     def missing(self) -> bool:
@@ -188,7 +201,7 @@ class Pool:
         if is_model(node):
             return self._load(node, place)
         if isinstance(node, list):
-            return [self._build(item, place) for item in node]
+            return [self._build(item, f"{place}.{number}") for number, item in enumerate(node)]
         if not isinstance(node, dict):
             return node
         parts = {name: self._build(value, f"{place}.{name}".lstrip(".")) for name, value in node.items()}

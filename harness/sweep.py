@@ -69,6 +69,8 @@ def main(arguments: list[str]) -> int:
 def _run(sweep: Sweep, settings, judging: Judging | None, run: RunFolder, arguments: list[str], overrides: list) -> int:
     began = time.perf_counter()
     manifest = Manifest(run.path / "manifest.json")
+    if line := manifest.other_code():
+        print(line, file=sys.stderr)
     write_text(run.path / "config.yaml", _config_text(sweep, overrides))
     manifest.record_published([figure.model_dump() for figure in sweep.published])
     manifest.record_judge(judging.named() if judging else None)

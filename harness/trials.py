@@ -25,8 +25,9 @@ BASE = "base"
 class Trial:
     """One run of one guider over one split of a task with one seed.
 
-    Everything that decides the outputs is here, by content (a model by its revision, a task by the hash of its files),
-    and nothing else: no batch size, device or path.
+    Everything that decides the outputs is here, by content (a model by its revision, a task by the hash of its files,
+    a user's own guider by the hash of its code), and nothing else: no batch size, device or path. The harness's own
+    code is in the run's manifest.
 
     Attributes:
         method: name of the guider's configuration.
@@ -37,7 +38,7 @@ class Trial:
         split: "dev", "test" or "all".
         sampling: temperature, top_k, top_p, max_new_tokens, stop; null: the task's own.
         seed: of the random streams.
-        revisions: of every model, by its place in the guider, and of the task.
+        revisions: of every model and of code of the user's own, by its place in the guider, and of the task.
     """
 
     method: str
@@ -112,7 +113,7 @@ class Setting:
             split=split,
             sampling=sweep.sampling.model_dump(),
             seed=seed,
-            revisions={**revisions, "task": revision},
+            revisions={**revisions, **resolver.code(self.config), "task": revision},
         )
 
 
@@ -126,9 +127,10 @@ def settings_of(sweep: Sweep, overrides: list[tuple[str, Any]]) -> list[Setting]
         overrides: (dotted key inside a guider, value): each must be a key of at least one chosen guider.
 
     Raises:
-        UserError: an unknown guider, key or axis; a grid without a point.
+        UserError: an unknown guider, key or axis; two guiders of one name; a grid without a point.
     """
     names = list(dict.fromkeys([BASE, *sweep.guider]))
+    _check_distinct(names)
     models = {name: spec.model_dump() for name, spec in sweep.model.items()}
     raw = {name: _with_models(guider_config(name), models, name) for name in names}
     for key, value in overrides:
@@ -144,6 +146,16 @@ def settings_of(sweep: Sweep, overrides: list[tuple[str, Any]]) -> list[Setting]
 def _short(name: str) -> str:
     """The method's name of a guider given as a file: the file's name."""
     return name.rpartition("/")[2].removesuffix(".yaml").removesuffix(".yml")
+
+
+def _check_distinct(names: list[str]) -> None:
+    """Refuse two guiders whose rows would bear one method's name, the unguided base's among them."""
+    by_method: dict[str, str] = {}
+    for name in names:
+        other = by_method.setdefault(_short(name), name)
+        if other != name:
+            reserved = "the unguided base" if other == BASE else other
+            raise UserError(f"guider={name}: {_short(name)!r} is already the name of {reserved}; rename the file")
 
 
 def _with_models(node: Any, models: dict[str, dict], guider: str) -> Any:
@@ -232,17 +244,15 @@ def _check_range(method: str, key: str, value: Any) -> None:
         raise UserError(str(error).replace("grid.", "").replace(axis, f"guider.{key}", 1) + f" (of {method})") from None
 
 
-def _by_revision(config: dict, revisions: dict[str, str], prefix: str = "") -> dict:
+def _by_revision(node: Any, revisions: dict[str, str], place: str = "") -> Any:
     """The configuration with each model's path and hub revision replaced by what it resolved to."""
-    stamped = {}
-    for name, value in config.items():
-        if is_model(value):
-            kept = {key: item for key, item in value.items() if key not in ("path", "trust_remote_code", "device_map")}
-            if kept.get("quantization_config") is None:
-                kept.pop("quantization_config", None)  # ids of trials without one stay what they were
-            stamped[name] = {**kept, "revision": revisions[prefix + name]}
-        elif isinstance(value, dict):
-            stamped[name] = _by_revision(value, revisions, f"{prefix}{name}.")
-        else:
-            stamped[name] = value
-    return stamped
+    if is_model(node):
+        kept = {key: item for key, item in node.items() if key not in ("path", "trust_remote_code", "device_map")}
+        if kept.get("quantization_config") is None:
+            kept.pop("quantization_config", None)  # ids of trials without one stay what they were
+        return {**kept, "revision": revisions[place]}
+    if isinstance(node, dict):
+        return {name: _by_revision(value, revisions, f"{place}.{name}".lstrip(".")) for name, value in node.items()}
+    if isinstance(node, list):
+        return [_by_revision(item, revisions, f"{place}.{number}") for number, item in enumerate(node)]
+    return node

@@ -1,5 +1,6 @@
 """The guided model inside lm-eval: the registered model ``ivg``."""
 
+import hashlib
 import itertools
 import json
 from collections.abc import Callable, Sequence
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import TemplateLM
 from lm_eval.models.utils import normalize_gen_kwargs
-from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
+from lm_eval.utils import get_rolling_token_windows, make_disjoint_window, simple_parse_args_string
 
 from harness.errors import UserError
 
@@ -48,10 +49,12 @@ class GuidedLM(TemplateLM):
 
     Args:
         **arguments: overrides of the sweep's configuration, as in ``preset=embedded,guider=ivg,grid.weight=2``; the
-            grid must come to one setting. ``batch_size`` and ``device`` are lm-eval's own.
+            grid must come to one setting, or hold the guider's default one (`harness.guided.one_guider`).
+            ``batch_size`` and ``device`` are lm-eval's own. Built by lm-eval (``simple_evaluate``, ``lm_eval``), the
+            random streams have the seed that lm-eval has given torch (``--seed``, its third), unless ``seeds`` is set.
 
     Raises:
-        UserError: bad overrides, or a grid of several settings.
+        UserError: bad overrides, or a grid of several settings without the default one.
     """
 
     def __init__(self, **arguments: Any):
@@ -63,6 +66,19 @@ class GuidedLM(TemplateLM):
         chosen = one_guider(overrides)
         self._start(lambda: chosen.pool.guider(chosen.config), chosen.sampling, chosen.seed, chosen.info)
         self._batch_tokens: int | None = chosen.batch_tokens
+
+    @classmethod
+    def create_from_arg_obj(cls, arg_dict: dict[str, Any], additional_config: dict | None = None) -> "GuidedLM":
+        """How lm-eval builds a model, from a dict of arguments; just before, it has seeded torch."""
+        import torch
+
+        more = {name: value for name, value in (additional_config or {}).items() if value is not None}
+        return cls(**{"seeds": torch.initial_seed(), **arg_dict, **more})
+
+    @classmethod
+    def create_from_arg_string(cls, arg_string: str, additional_config: dict | None = None) -> "GuidedLM":
+        """The same from ``NAME=VALUE,NAME=VALUE``."""
+        return cls.create_from_arg_obj(simple_parse_args_string(arg_string), additional_config)
 
     @classmethod
     def of(cls, load: Callable[[], "Guider"], sampling: dict, seed: int, info: dict, respond: Respond) -> "GuidedLM":
@@ -206,7 +222,7 @@ class GuidedLM(TemplateLM):
         }
         chosen = {name: asked[name] if self._sampling.get(name) is None else self._sampling[name] for name in asked}
         stop = dict.fromkeys([*(text for text in kwargs["until"] if text), *self._sampling.get("stop", [])])
-        return Sampling(**chosen, stop=tuple(stop), seed=self._seed + repeat)
+        return Sampling(**chosen, stop=tuple(stop), seed=repeat_seed(self._seed, repeat))
 
     def _generate(self, prompts: Sequence[Asked], sampling: "Sampling") -> list[str]:
         return [generation.text for generation in decode(self.guider, prompts, sampling, self._batch_tokens)]
@@ -241,6 +257,16 @@ class GuidedLM(TemplateLM):
             counts.append(len(pairs))
         values = iter(value for value, _ in self._loglikelihood_tokens(windows))
         return [sum(itertools.islice(values, count)) for count in counts]
+
+
+def repeat_seed(seed: int, repeat: int) -> int:
+    """The seed of the n-th request for one prompt: the seed itself for the first, 64 bits of a hash for further ones.
+
+    A sum would make the second of seed 0 the first of seed 1, and runs of several seeds were no longer independent.
+    """
+    if repeat == 0:
+        return seed
+    return int.from_bytes(hashlib.sha256(f"{seed} {repeat}".encode()).digest()[:8], "little")
 
 
 def decode(

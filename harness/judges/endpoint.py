@@ -2,15 +2,24 @@
 
 import asyncio
 import email.utils
+import json
 import random
 import time
 from collections.abc import Callable
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from harness.errors import UserError
 from harness.judges.answers import redact
 
 RETRIED = {408, 409, 429}  # and every 5xx
+# what errors without a status of their own are called where another try may succeed: OpenAI, Anthropic, gRPC, TGI
+PASSING = {
+    "rate_limit_exceeded", "rate_limit_error", "requests", "tokens", "resource_exhausted", "too_many_requests",
+    "overloaded", "overloaded_error", "engine_overloaded", "unavailable", "service_unavailable",
+    "server_error", "internal_server_error", "internal_error", "internal", "api_error",
+    "timeout", "timeout_error", "deadline_exceeded",
+}  # fmt: skip
 LONGEST_WAIT = 600.0  # seconds; a server that asks for a longer one is given up
 
 
@@ -104,7 +113,7 @@ class Endpoint:
             # The client's typed methods spend half of a request's time on checking our body and modelling the answer.
             answer = await self._client.post(path, body=body, cast_to=object)
         except openai.APIStatusError as error:
-            self._refused(error)
+            self._refused(error.status_code, error.body, error.response.headers)
         except openai.APIConnectionError as error:  # APITimeoutError is one of them
             cause = error.__cause__ or error
             raise _Retry(self._clean(f"no connection ({type(cause).__name__})")) from None
@@ -112,21 +121,44 @@ class Endpoint:
             raise _Retry("the answer is no JSON") from None
         choices = answer.get("choices") if isinstance(answer, dict) else None
         if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+            if isinstance(answer, dict) and (answer.get("error") or answer.get("object") == "error"):
+                self._refused(200, answer.get("error") or answer, {})
             raise Failed("an answer without choices")
+        if choices[0].get("error"):  # a router's: the model behind it failed
+            self._refused(200, choices[0]["error"], {})
         return choices[0], answer.get("usage")
 
-    def _refused(self, error) -> None:
-        status, code = error.status_code, getattr(error, "code", None)
-        reason = self._clean(f"HTTP {status}: {_message(error)}")
+    def _refused(self, status: int, error: Any, headers) -> NoReturn:
+        """Raise what a server's error comes to.
+
+        Args:
+            status: of the HTTP answer; that of an error in a 200 is the error's own ``code``, if that is a number.
+            error: the error object, or whatever stands in its place.
+        """
+        body = error if isinstance(error, dict) else {"message": error}
+        names = {str(body.get(key)).lower() for key in ("code", "type", "status")}
+        reason = f"HTTP {status}: {self._words(body)}"
+        if status == 200:
+            status = next((int(name) for name in sorted(names) if name.isdecimal() and len(name) == 3), 200)
         if status in (401, 403):
             raise UserError(f"the judge's server refuses the key ({reason}); set it in the environment (judge.key_env)")
-        if code == "model_not_found":
+        if "model_not_found" in names:
             raise UserError(f"the judge's server does not know the model ({reason}); set judge.model")
-        if code == "insufficient_quota":
+        if "insufficient_quota" in names:
             raise UserError(f"the judge's account is used up ({reason}); what was answered is stored")
-        if status in RETRIED or status >= 500:
-            raise _Retry(reason, _retry_after(error.response.headers))
+        if status in RETRIED or status >= 500 or (status == 200 and names & PASSING):
+            raise _Retry(reason, _retry_after(headers))
         raise Failed(reason)
+
+    def _words(self, body: dict) -> str:
+        """The server's own words without the key, shortened, with everything escaped that could act on a terminal.
+
+        The key goes first: a part of it that a cut has left would not be found any more.
+        """
+        words = next((body[key] for key in ("message", "detail", "error") if body.get(key)), "no message")
+        words = redact(words, self._key)
+        text = words if isinstance(words, str) else json.dumps(words)
+        return ascii(text if len(text) <= 120 else text[:120] + "...")[1:-1]
 
     def _clean(self, text: str) -> str:
         return redact(text, self._key)
@@ -136,13 +168,6 @@ class _Retry(Exception):
     def __init__(self, reason: str, wait_at_least: float = 0.0):
         super().__init__(reason)
         self.reason, self.wait_at_least = reason, wait_at_least
-
-
-def _message(error) -> str:
-    """The server's own words, shortened, with everything escaped that could act on a terminal."""
-    body = error.body if isinstance(error.body, dict) else {}
-    text = str(body.get("message") or "no message")
-    return ascii(text if len(text) <= 120 else text[:120] + "...")[1:-1]
 
 
 def _retry_after(headers, now: Callable[[], float] = time.time) -> float:

@@ -4,12 +4,18 @@ import json
 
 import pytest
 import torch
+from lm_eval import simple_evaluate
 from lm_eval.api.instance import Instance
+from lm_eval.tasks import TaskManager
 
 from harness.adapters.lm_eval import GuidedLM, register
 from harness.adapters.lm_eval_cli import named_tasks
+from harness.compose import compose
+from harness.config import Sweep, validated
 from harness.errors import UserError
+from harness.guided import _one_setting, one_guider
 from harness.store import Lines
+from harness.trials import settings_of
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +129,44 @@ def test_repeats_of_a_request_draw_from_streams_of_their_own(arguments):
     assert len(set(found)) == 3
 
 
+def test_a_repeat_of_one_seed_is_no_first_answer_of_another(arguments):
+    """Seeds 0 to 3 with three repeats each are twelve independent draws: no two of the streams coincide."""
+    kwargs = {"max_gen_toks": 20, "do_sample": True, "temperature": 1.0, "until": []}
+    found = []
+    for seed in range(4):
+        model = GuidedLM(**arguments, guider="base", seeds=seed)
+        found += model.generate_until(requests("generate_until", *[("The acting", kwargs)] * 3))
+    assert len(set(found)) == 12
+
+
+@pytest.mark.parametrize("form", [dict, str])
+def test_lm_evals_seed_reaches_the_sampler(form, arguments, tmp_path):
+    """Three seeds have a variance, one and the same seed has none; `seeds` among the model's arguments wins."""
+    import tasks
+
+    def texts(seed: int, **more) -> tuple[str, ...]:
+        given = {**arguments, "guider": "base", "sampling.max_new_tokens": 12, **more}
+        results = simple_evaluate(
+            model="ivg",
+            model_args=given if form is dict else ",".join(f"{name}={value}" for name, value in given.items()),
+            tasks=["reviews"],
+            task_manager=TaskManager(include_path=tasks.__path__[0], include_defaults=False),
+            limit=2,
+            bootstrap_iters=0,
+            random_seed=seed,
+            numpy_random_seed=seed,
+            torch_random_seed=seed,
+            fewshot_random_seed=seed,
+        )
+        return tuple(sample["resps"][0][0] for sample in results["samples"]["reviews"])
+
+    register()
+    first = texts(1)
+    assert texts(1) == first
+    assert len({first, texts(2), texts(3)}) == 3
+    assert texts(1, seeds=5) == texts(2, seeds=5)
+
+
 def test_overrides_win_over_the_requests_settings(arguments):
     model = GuidedLM(**arguments, guider="base", **{"sampling.temperature": 0.3, "sampling.max_new_tokens": 4})
     sampling = model.sampling({"temperature": 0.9, "do_sample": True, "max_gen_toks": 99})
@@ -136,6 +180,30 @@ def test_two_settings_at_once_are_refused(arguments):
         GuidedLM(**arguments, guider=["eft", "ivg"])
     with pytest.raises(UserError, match="guider=ivg"):
         GuidedLM(**arguments)
+
+
+def test_a_guider_of_a_presets_grid_has_its_documented_setting(capsys):
+    """The README's `preset=embedded,guider=ivg`: weight 1, W=4, K=4, L=5, and standard error says so in one line."""
+    chosen = one_guider(["preset=embedded", "guider=ivg"])
+    assert chosen.setting.settings == {"weight": 1.0, "width": 4, "successors": 4, "length": 5}
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "weight=1.0" in said
+    assert "grid.weight=" in said
+    assert one_guider(["preset=embedded", "guider=eft", "grid.weight=4"]).setting.settings == {"weight": 4.0}
+    assert capsys.readouterr().err == ""
+
+
+def test_a_grid_without_the_documented_setting_is_refused_with_its_axes(tmp_path):
+    own = tmp_path / "mine.yaml"
+    own.write_text("_target_: guiders.Guider\nbase: ${model.base}\nsearch: {_target_: x, n: '${grid.width}'}\n")
+    with pytest.raises(UserError, match=r"grid\.width: one of \[8, 2\].*add for example grid\.width=8") as refused:
+        _one_setting(settings_of(swept(["grid.width=8,2", f"guider={own}"]), [])[1:], [])
+    assert "\n" not in str(refused.value)
+
+
+def swept(overrides: list[str]) -> Sweep:
+    return validated(Sweep, compose("sweep", overrides).config)
 
 
 def test_a_chat_is_decoded_from_its_messages_in_the_models_template(arguments):

@@ -57,6 +57,12 @@ def refused(arguments: list[str], capsys) -> str:
         ("grid.n=0", "grid.n=0", "greater than or equal to 1"),
         ("grid.width=2.5", "grid.width=2.5", "integer"),
         ("grid.width=[]", "grid.width", "at least 1"),
+        ("grid.rows=4,16", "grid.rows=[4, 16]", "one value"),
+        ("device=cpu,cuda", "device=['cpu', 'cuda']", "one value"),
+        ("task.system_instruction=Be kind, please", "task.system_instruction=", "quote"),
+        ("task=reviews,imdb", "task=", "takes one"),
+        ("guider=range(1,3)", "guider=1", "string"),
+        ("seeds=interval(0,1)", "seeds=interval(0,1)", "does not parse"),
         ("guider.search.width=0", "guider.search.width=0", "greater than or equal to 1"),
         ("guider.token.weight=-2", "guider.token.weight=-2", "greater than or equal to 0"),
         ("grid.rows=7", "grid.rows=7", "grid.rows=null"),
@@ -77,6 +83,27 @@ def test_a_wrong_override_is_named_with_its_mend(override, culprit, mend, tiny, 
     line = refused(["sweep", *tiny, override], capsys)
     assert culprit in line
     assert mend in line
+
+
+@pytest.mark.parametrize("names", [("a/mine.yaml", "b/mine.yaml"), ("mine.yml", "mine.yaml"), ("ivg", "ivg.yaml")])
+def test_two_guiders_of_one_name_are_refused(names, tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for place, name in enumerate(name for name in names if "." in name):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_text(f"_target_: guiders.Guider\nbase: ${{model.base}}\nsearch: {{_target_: x.S{place}}}\n")
+    line = refused(["sweep", *tiny, f"guider=[{','.join(names)}]"], capsys)
+    assert all(name in line for name in names)
+    assert "rename" in line
+
+
+def test_a_users_base_is_not_taken_for_the_unguided_base(tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("base.yaml").write_text("_target_: guiders.Guider\nbase: ${model.base}\nsearch: {_target_: x.S}\n")
+    line = refused(["sweep", *tiny, "guider=[eft,base.yaml]"], capsys)
+    assert "guider=base.yaml" in line
+    assert "rename" in line
+    line = refused(["sweep", *tiny, "guider=base.yaml"], capsys)
+    assert "rename" in line
 
 
 def test_a_task_that_lm_eval_does_not_know_is_said_before_anything_is_decoded(tiny, tmp_path, monkeypatch, capsys):

@@ -79,6 +79,58 @@ def test_what_no_request_can_mend_stops_everything_and_names_the_mend(answer, me
     assert server.authorizations == [f"Bearer {SECRET}"]
 
 
+@pytest.mark.parametrize("status", [200, 400, 401, 429])
+def test_no_part_of_the_key_is_told_wherever_the_server_repeats_it(status):
+    """The server's words are cut: a cut through the key may not leave its beginning."""
+    offsets = 130
+    parts = {SECRET[at : at + 4] for at in range(len(SECRET) - 3)}
+
+    def script(number, _):
+        return refusal(status, "." * (number - 1) + SECRET + "." * 130)
+
+    with ScriptedServer(script) as server:
+        errors = [error for _ in range(offsets) for error in ask(server, retries=0)]
+    assert len(server.bodies) == offsets
+    assert all(isinstance(error, (Failed, UserError)) for error in errors)
+    assert not [str(error) for error in errors if any(part in str(error) for part in parts)]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": {"message": "Rate limit reached", "type": "tokens", "code": "rate_limit_exceeded"}},  # OpenAI
+        {"error": {"message": "Provider is busy", "code": 429}},  # OpenRouter: the status of the model behind it
+        {"choices": [{"error": {"message": "Provider is busy", "code": 502}}]},
+        {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}},  # Anthropic
+        {"error": {"code": 503, "status": "UNAVAILABLE", "message": "The model is overloaded."}},  # Gemini
+    ],
+)
+def test_a_passing_error_inside_a_200_is_retried(body):
+    with ScriptedServer(lambda number, _: (200, {}, body) if number < 3 else preference_for(0.9)) as server:
+        ((choice, _),) = ask(server)
+    assert choice["message"]["content"] == "m"
+    assert len(server.bodies) == 3
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        ({"error": {"message": "prompt too long", "type": "invalid_request_error", "code": 400}}, Failed),
+        ({"error": "prompt too long"}, Failed),
+        ({"object": "error", "message": "prompt too long", "type": "BadRequestError"}, Failed),
+        ({"choices": [], "error": {"message": "prompt too long", "code": None}}, Failed),
+        ({"error": {"message": "prompt too long", "code": "model_not_found"}}, UserError),
+        ({"error": {"message": "prompt too long", "code": 401}}, UserError),
+    ],
+)
+def test_a_lasting_error_inside_a_200_keeps_the_servers_words_and_is_asked_once(body, kind):
+    with ScriptedServer(lambda *_: (200, {}, body)) as server:
+        (error,) = ask(server)
+    assert type(error) is kind
+    assert "prompt too long" in str(error)
+    assert len(server.bodies) == 1
+
+
 def test_what_a_server_says_cannot_steer_the_terminal():
     with ScriptedServer(lambda *_: refusal(400, "\x1b]0;owned\x07\u202e")) as server:
         (error,) = ask(server)

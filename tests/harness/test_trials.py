@@ -109,6 +109,25 @@ def test_rows_keep_the_points_of_one_cost():
     assert [settings for method, settings in found if method == "best_of_n_explicit"] == [{"n": 16}]
 
 
+@pytest.mark.parametrize(
+    ("commas", "brackets"),
+    [
+        ("guider=ivg,eft", "guider=[ivg,eft]"),
+        ("grid.weight=0.5,1", "grid.weight=[0.5,1]"),
+        ("seeds=0,1,5", "seeds=[0,1,5]"),
+        ("seeds=range(0,3)", "seeds=[0,1,2]"),
+        ("select.seeds=3,4", "select.seeds=[3,4]"),
+        ("sampling.stop='a,b','c d'", "sampling.stop=['a,b','c d']"),
+        ("task.names=piqa,arc_easy", "task.names=[piqa,arc_easy]"),
+        ("+grid.alpha=1,2", "+grid.alpha=[1,2]"),
+        ("grid.weight=2", "grid.weight=[2]"),
+    ],
+)
+def test_commas_are_a_list_wherever_a_list_is_taken(commas, brackets):
+    found, wanted = (compose("sweep", [one]) for one in (commas, brackets))
+    assert validated(Sweep, found.config) == validated(Sweep, wanted.config)
+
+
 def test_an_override_inside_a_guider_reaches_every_guider_that_has_the_key():
     composed = compose("sweep", ["guider=[eft,ivg]", "guider.token.weight=3", "guider.value.model=OUT"])
     found = settings_of(validated(Sweep, composed.config), composed.guider_overrides)
