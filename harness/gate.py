@@ -46,9 +46,10 @@ class Gate(Part):
 class Baseline(Part):
     """What ``reports.gate.record`` writes, held to its shape when it is read back."""
 
-    format: Literal[1]
+    format: Literal[2]
     task: str
     judge: str
+    seeds: list[int]
     hashes: dict[str, str]
     prompts: list[str]
     settings: dict[str, dict[str, list[float | None]]]
