@@ -170,7 +170,7 @@ def gate_errors(n: int, tolerance: float, args: argparse.Namespace) -> None:
     print(f"twice the detectable loss found {found:.1f}% of {len(results)}", flush=True)
 
 
-# Losses of mean 0 and their standard deviation: most prompts lose a little where few gain much, and the other way round.
+# Losses of mean 0 and their spread: most prompts lose a little where few gain much, and the other way round.
 SHAPES = {
     "normal": (lambda rng, size: rng.normal(0, 1, size), 1.0),
     "t with 3 degrees": (lambda rng, size: rng.standard_t(3, size), 3**0.5),

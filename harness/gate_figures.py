@@ -41,7 +41,7 @@ def run_figures(run: "Run", split: str | None = None) -> tuple[dict, dict[str, s
     trials = [trial for trial in run.trials["trial"] if trial["split"] == split]
     prompts = rows.drop_duplicates("key").sort_values(["index", "key"])["key"].tolist()
     judges = sorted(set(rows["judge"].dropna())) if "judge" in rows else []
-    names = _names(trials)
+    names = setting_names(trials)
     seeds = _seeds(trials, names)
     measured = _measured(rows, run.metrics, bool(judges))
     _refuse_infinite(rows, measured)
@@ -110,8 +110,12 @@ def _seeds(trials: list[dict], names: dict[str, str]) -> list[int]:
     return sorted(every)
 
 
-def _names(trials: list[dict]) -> dict[str, str]:
-    """setting id -> its name."""
+def setting_names(trials: list[dict]) -> dict[str, str]:
+    """Setting id -> its name: the method and its axes.
+
+    Raises:
+        UserError: two settings of one name.
+    """
     names: dict[str, str] = {}
     for trial in trials:
         axes = [
