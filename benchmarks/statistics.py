@@ -1,11 +1,12 @@
 """Measure the statistics by simulation: coverage of the intervals, error rates of the gate, speed of the fits.
 
-    OMP_NUM_THREADS=1 python benchmarks/statistics.py [--sets 2000] [--minutes 60] [--only coverage gate speed] …
+    OMP_NUM_THREADS=1 python benchmarks/statistics.py [--sets 2000] [--minutes 60] [--only coverage gate skew speed] …
 
 Coverage: how often a 95% interval holds the truth. Rewards are skewed (exponential prompt effects, two seeds);
 preferences come from a Bradley-Terry judge with a length bias on prompts of unequal difficulty; the truth is the same
 statistic on 500,000 prompts. "AlpacaEval" draws prompts with replacement from the recorded rows of two real models,
-the truth being the figure on all of them. The gate watches 8 settings × 3 metrics that share their prompts.
+the truth being the figure on all of them. The gate watches 8 settings × 3 metrics that share their prompts; "skew"
+holds 12 independent rows at their tolerance, with losses of several shapes.
 """
 
 import argparse
@@ -18,10 +19,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import sklearn
+from scipy import stats
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from reports import bootstrap, gate, glm, length_control
+from reports import bootstrap, critical, gate, glm, length_control
 
 DATA = Path(__file__).resolve().parents[1] / "tests" / "data"
 
@@ -134,7 +136,7 @@ def gate_figures(rng: np.random.Generator, n: int, effects: np.ndarray) -> dict:
         reward = effects[:, 0] + rng.exponential(1, n) + rng.normal(0, 0.5, n)
         win = 1 / (1 + np.exp(-effects[:, 1] - rng.logistic(0, 1, n)))
         settings[f"s{s}"] = {"reward": reward, "win": win, "broken": (rng.random(n) < 0.05).astype(float)}
-    return {"task": "t", "judge": "j", "prompts": [str(i) for i in range(n)], "settings": settings}
+    return {"task": "t", "judge": "j", "seeds": [0], "prompts": [str(i) for i in range(n)], "settings": settings}
 
 
 def gate_once(job: tuple[int, int, float]) -> tuple[str, str, str]:
@@ -166,6 +168,46 @@ def gate_errors(n: int, tolerance: float, args: argparse.Namespace) -> None:
     print(f"gate      n={n:4} tolerance {tolerance:.2f}: unchanged run called a regression {unchanged:.1f}%", end=" ")
     print(f"(pass {passed:.1f}%), loss at the tolerance in all rows {limit:.1f}%,", end=" ")
     print(f"twice the detectable loss found {found:.1f}% of {len(results)}", flush=True)
+
+
+# Losses of mean 0 and their spread: most prompts lose a little where few gain much, and the other way round.
+SHAPES = {
+    "normal": (lambda rng, size: rng.normal(0, 1, size), 1.0),
+    "t with 3 degrees": (lambda rng, size: rng.standard_t(3, size), 3**0.5),
+    "exponential gains": (lambda rng, size: 1 - rng.exponential(1, size), 1.0),
+    "lognormal gains": (lambda rng, size: np.exp(0.5) - rng.lognormal(0, 1, size), np.sqrt((np.e - 1) * np.e)),
+    "5% gain 10": (lambda rng, size: 0.5 - 10 * (rng.random(size) < 0.05), 10 * (0.05 * 0.95) ** 0.5),
+    "5% gain 10 ± 2": (lambda rng, size: 0.5 - rng.normal(10, 2, size) * (rng.random(size) < 0.05), 2.22),
+    "exponential losses": (lambda rng, size: rng.exponential(1, size) - 1, 1.0),
+    "5% lose 10": (lambda rng, size: 10 * (rng.random(size) < 0.05) - 0.5, 10 * (0.05 * 0.95) ** 0.5),
+}
+
+
+def skewed_once(job: tuple[str, int, int]) -> list[bool]:
+    """Twelve independent rows at their tolerance: is one called a regression by the gate, by its sign flips alone; does
+    the first pass; and is it found by the gate, and by the flips, once it loses five standard errors more?"""
+    shape, n, seed = job
+    draw, spread = SHAPES[shape]
+    loss = draw(np.random.default_rng([13, n, seed]), (n, 12))
+    verdicts = []
+    for extra in (0.0, 5 * spread / np.sqrt(n)):
+        loss[:, 0] += extra
+        mean, error = loss.mean(0), loss.std(0, ddof=1) / np.sqrt(n)
+        over = mean > critical.critical_values(loss) * error, mean > critical.sign_flips(loss, np.full(12, n)) * error
+        verdicts += [one[0] if extra else one.any() for one in over]
+        if not extra:
+            verdicts += [mean[0] + critical.upper_quantile(loss[:, 0], gate.LEVEL) * error[0] <= 0]
+            verdicts += [mean[0] + stats.t.ppf(1 - gate.LEVEL, n - 1) * error[0] <= 0]
+    return [bool(verdict) for verdict in verdicts]
+
+
+def gate_skew(n: int, args: argparse.Namespace) -> None:
+    for shape in SHAPES:
+        results = np.array(simulate(skewed_once, [(shape, n, seed) for seed in range(args.sets)], args))
+        alarm, flips, passed, by_t, found, by_flips = 100 * results.mean(0)
+        print(f"skew      n={n:4} {shape:18} 12 rows at the tolerance called a regression {alarm:4.1f}%", end=" ")
+        print(f"(sign flips alone {flips:4.1f}%), one passed {passed:4.1f}% (Student {by_t:4.1f}%),", end=" ")
+        print(f"5 errors beyond found {found:5.1f}% (flips {by_flips:5.1f}%) of {len(results)}", flush=True)
 
 
 def speed() -> None:
@@ -232,15 +274,13 @@ def whole_report() -> None:
 
 
 KINDS = ["mean reward, normal", "mean reward", "win rate", "LC difference", "AlpacaEval LC difference"]
-PARTS = ["coverage", "gate", "speed"]
+PARTS = ["coverage", "gate", "skew", "speed"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sets", type=int, default=2000, help="simulated data sets per figure")
-    parser.add_argument(
-        "--only", nargs="+", default=["coverage", "gate", "speed"], choices=["coverage", "gate", "speed"]
-    )
+    parser.add_argument("--only", nargs="+", default=PARTS, choices=PARTS)
     parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS, help="which coverages")
     parser.add_argument("--n", nargs="+", type=int, default=[128, 805], help="prompts")
     parser.add_argument("--minutes", type=float, default=60, help="stop a figure after this long, with fewer data sets")
@@ -252,6 +292,9 @@ def main() -> None:
         for n in args.n:
             for tolerance in (0.0, 0.1):
                 gate_errors(n, tolerance, args)
+    if "skew" in args.only:
+        for n in args.n:
+            gate_skew(n, args)
     if "coverage" in args.only:
         for kind in args.kinds:
             # AlpacaEval's gamed baselines weigh against all 805 instructions: a smaller n is another estimand.

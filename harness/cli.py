@@ -2,6 +2,7 @@
 
 import errno
 import sys
+import traceback
 
 from harness.nearest import nearest
 from harness.verbs import VERBS
@@ -29,12 +30,16 @@ def main(argv: list[str]) -> int:
         print("stopped; run the same command to go on", file=sys.stderr)
         return INTERRUPTED
     except ValueError as error:
-        if not hasattr(error, "exit_code") or debug:
+        if not hasattr(error, "exit_code"):
             raise
+        if debug:
+            traceback.print_exc()
         return _fail(str(error), error.exit_code)
     except OSError as error:
-        if debug or error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT):
+        if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT):
             raise
+        if debug:
+            traceback.print_exc()
         return _fail(
             f"{error.filename or 'disk'}: {error.strerror}; nothing recorded is lost: make room and run again", 2
         )

@@ -1,8 +1,7 @@
-"""The verb ``gate``: has a run lost quality against a recorded baseline?"""
+"""The verb ``gate``: has a run lost quality against a recorded baseline, or against other code on the same models?"""
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,22 +11,22 @@ from harness.compose import compose
 from harness.config import Part, validated
 from harness.errors import UserError
 from harness.gate_figures import run_figures
-from harness.nearest import nearest
+from harness.gate_metrics import Held, columns, metrics, refuse_unmeasured
 from harness.options import show_options
 from harness.run_folder import write_text
-from reports.gate import Metric, compare, record
+from reports.gate import compare, record
 from reports.run import load_run
-from reports.verdict import junit, markdown
+from reports.verdict import junit, markdown, same_models_junit, same_models_markdown
 
 SWITCH = "--record"
 
 
-class Held(Part):
-    tolerance: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
-        0.0, description="loss that is accepted, in the metric's unit"
+class SameModelsSpec(Part):
+    share: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.05, description="of a setting's records, how many may differ by more than rounding"
     )
-    direction: Literal["higher", "lower", "same"] = Field(
-        "higher", description="which way is better; same: neither, it must not move by more than the tolerance"
+    metrics: Annotated[dict[str, Held], Field(min_length=1)] = Field(
+        {}, description="what is held where records differ: METRIC: {tolerance, direction}"
     )
 
 
@@ -41,24 +40,36 @@ class Gate(Part):
     metrics: Annotated[dict[str, Held], Field(min_length=1)] = Field(
         {}, description="what is held: METRIC: {tolerance, direction}"
     )
+    against: str | None = Field(
+        None,
+        description="instead of the baseline: merge-base, a commit or a folder of code, which decodes the same models, "
+        "or the folder of another run of them",
+    )
+    accepted: str | None = Field(
+        None, description="file of the differences that are meant; null: what baselines/accepted.yaml adds"
+    )
+    same_models: SameModelsSpec = Field(SameModelsSpec(), description="how little may differ on the same models")
 
 
 class Baseline(Part):
     """What ``reports.gate.record`` writes, held to its shape when it is read back."""
 
-    format: Literal[1]
+    format: Literal[2]
     task: str
     judge: str
+    seeds: list[int]
     hashes: dict[str, str]
     prompts: list[str]
     settings: dict[str, dict[str, list[float | None]]]
 
 
 def main(arguments: list[str]) -> int:
-    """``python -m harness gate [--record] run=runs/NAME baseline=FILE``: 0 pass, 1 regression, 4 inconclusive.
+    """``python -m harness gate [--record] run=runs/NAME baseline=FILE``: 0 pass, 1 regression, 4 inconclusive;
+    ``against=COMMIT``: also 5 changed.
 
     Raises:
-        UserError, ReportError: an incomplete run, a damaged baseline, different prompts, judges or tasks (exit code 2).
+        UserError, ReportError: an incomplete run, a damaged baseline, different prompts, judges or tasks, a figure that
+            the baseline has and the run lacks (exit code 2).
     """
     if {"-h", "--help"} & set(arguments):
         show_options("gate", Gate, {SWITCH: "write the baseline instead of comparing with it"})
@@ -66,6 +77,10 @@ def main(arguments: list[str]) -> int:
     recording = SWITCH in arguments
     spec = validated(Gate, compose("gate", [word for word in arguments if word != SWITCH]).config)
     path, file = Path(spec.run).expanduser(), Path(spec.baseline).expanduser()
+    if spec.against is not None:
+        if recording:
+            raise UserError(f"against={spec.against}: nothing is recorded of a comparison; leave out {SWITCH}")
+        return _against(path, spec)
     figures, revisions = run_figures(load_run(path), spec.split)
     run = record(figures, revisions)  # compared as it would be recorded: what is identical differs by exactly 0
     if recording:
@@ -75,12 +90,30 @@ def main(arguments: list[str]) -> int:
         return 0
     baseline = read_baseline(file)
     for side, found in (("run", run), ("baseline", baseline)):
-        _refuse_unmeasured(side, found, spec.metrics)
-    metrics = [row for _, rows in _rows(spec.metrics) for row in rows]
-    result = compare(_columns(run, spec.metrics), _columns(baseline, spec.metrics), metrics)
+        refuse_unmeasured(side, found, spec.metrics)
+    result = compare(columns(run, spec.metrics), columns(baseline, spec.metrics), metrics(spec.metrics))
     text = markdown(result) + "\n" + _models(revisions, baseline["hashes"]) + "\n"
     print(text)
     _write(Path(spec.junit).expanduser() if spec.junit else path / "gate.xml", junit(result))
+    _summarize(text)
+    return result.exit_code
+
+
+def _against(path: Path, spec: Gate) -> int:
+    """Hold a run to what other code decodes with its models, or to another run of them."""
+    from harness.gate_same_models import compared
+
+    result, told = compared(path, spec)
+    if result is None:
+        text = (
+            f"## Same models: not compared\n\nThere is {told} to compare with; the recorded baseline is what is left.\n"
+        )
+        print(text)
+        _summarize(text)
+        return 0
+    text = same_models_markdown(result, told)
+    print(text)
+    _write(Path(spec.junit).expanduser() if spec.junit else path / "same_models.xml", same_models_junit(result))
     _summarize(text)
     return result.exit_code
 
@@ -114,30 +147,6 @@ def layout(value: Any, depth: int = 0) -> str:
     indent = " " * (depth + 1)
     lines = [f"{indent}{json.dumps(key, ensure_ascii=False)}: {layout(item, depth + 1)}" for key, item in value.items()]
     return "{\n" + ",\n".join(lines) + "\n" + " " * depth + "}"
-
-
-def _rows(held: dict[str, Held]) -> Iterator[tuple[str, list[Metric]]]:
-    """The rows of the gate by the figure they hold: one each, but two for what may move neither way."""
-    for name, rule in held.items():
-        directions = {f"{name} not lower": "higher", f"{name} not higher": "lower"}
-        directions = directions if rule.direction == "same" else {name: rule.direction}
-        yield name, [Metric(row, rule.tolerance, direction) for row, direction in directions.items()]
-
-
-def _columns(side: dict, held: dict[str, Held]) -> dict:
-    """A run's or a baseline's figures, under the names of the gate's rows."""
-    settings = {
-        setting: {row.name: found[name] for name, rows in _rows(held) if name in found for row in rows}
-        for setting, found in side["settings"].items()
-    }
-    return {**side, "settings": settings}
-
-
-def _refuse_unmeasured(side: str, figures: dict, held: dict[str, Held]) -> None:
-    for setting, found in figures["settings"].items():
-        for name in held:
-            if name not in found:
-                raise UserError(f"metrics.{name}: {setting!r} of the {side} has no such figure; {nearest(name, found)}")
 
 
 def _models(run: dict[str, str], baseline: dict[str, str]) -> str:

@@ -26,11 +26,12 @@ def run_figures(run: "Run", split: str | None = None) -> tuple[dict, dict[str, s
         split: "dev", "test" or "all"; None: the one that the report reports.
 
     Returns:
-        ``{"task", "judge", "prompts", "settings": {name: {metric: [per prompt, None = missing]}}}``, and
-        ``{"METHOD.PLACE": revision}`` of every model.
+        ``{"task", "judge", "seeds", "prompts", "settings": {name: {metric: [per prompt, None = missing]}}}``, and
+        ``{"METHOD.PLACE": revision}`` of every model. A figure that one of a prompt's seeds lacks is missing.
 
     Raises:
-        UserError: no such split, records or scores that are missing, several judges or tasks, two settings of one name.
+        UserError: no such split, records or scores that are missing, a figure that is infinite, settings with unequal
+            seeds, several judges or tasks, two settings of one name.
     """
     split = split or run.splits[-1]
     if split not in run.splits:
@@ -40,19 +41,23 @@ def run_figures(run: "Run", split: str | None = None) -> tuple[dict, dict[str, s
     trials = [trial for trial in run.trials["trial"] if trial["split"] == split]
     prompts = rows.drop_duplicates("key").sort_values(["index", "key"])["key"].tolist()
     judges = sorted(set(rows["judge"].dropna())) if "judge" in rows else []
-    names = _names(trials)
+    names = setting_names(trials)
+    seeds = _seeds(trials, names)
     measured = _measured(rows, run.metrics, bool(judges))
-    settings = {
-        names[setting]: {
+    _refuse_infinite(rows, measured)
+    settings = {}
+    for setting, part in measured.groupby(rows["setting"]):
+        by_prompt = part.groupby("key")
+        means = by_prompt.mean().where(by_prompt.count() == len(seeds)).reindex(prompts)
+        settings[names[setting]] = {
             metric: [None if value != value else float(value) for value in column]
-            for metric, column in part.groupby("key").mean().reindex(prompts).items()
+            for metric, column in means.items()
             if column.notna().any()
         }
-        for setting, part in measured.groupby(rows["setting"])
-    }
     figures = {
         "task": _one({_task(trial) for trial in trials}, "tasks"),
         "judge": _one(set(judges), "judges") if judges else "none",
+        "seeds": seeds,
         "prompts": prompts,
         "settings": dict(sorted(settings.items())),
     }
@@ -70,17 +75,47 @@ def _measured(rows: "pd.DataFrame", metrics: list[str], judged: bool) -> "pd.Dat
 
 
 def _refuse_incomplete(run: "Run", split: str) -> None:
-    # A judge may miss a few; a decoder may not.
-    for missing in run.missing:
-        if missing.split == split and missing.what != "judgement":
+    # A judge may miss a few; a decoder may not, nor the task's own scorer.
+    missing = [(one.trial, one.what, one.keys) for one in run.missing if one.split == split and one.what != "judgement"]
+    rows = run.records[run.records["split"] == split]
+    scores = [metric for metric in run.metrics if metric != "length"]  # the length in characters is always there
+    unscored = rows[rows[scores].isna().all(axis=1)] if scores else rows.iloc[:0]
+    missing += [(trial, "score", tuple(part["key"])) for trial, part in unscored.groupby("trial")]
+    for trial, what, keys in missing:
+        raise UserError(
+            f"run={run.name}: {len(keys)} {what}s of {trial} are missing "
+            f"(first: prompt {keys[0]}); run the sweep again, it does what is missing"
+        )
+
+
+def _refuse_infinite(rows: "pd.DataFrame", measured: "pd.DataFrame") -> None:
+    for metric in measured.columns.drop("key"):
+        wrong = rows[measured[metric].abs() == float("inf")]
+        if len(wrong):
+            first = wrong.iloc[0]
+            value = measured.loc[wrong.index[0], metric]
             raise UserError(
-                f"run={run.name}: {len(missing.keys)} {missing.what}s of {missing.trial} are missing "
-                f"(first: prompt {missing.keys[0]}); run the sweep again, it does what is missing"
+                f"run: {metric} of {first['trial']} is {value} for prompt {first['key']} ({len(wrong)} such figures); "
+                "mend what scores it"
             )
 
 
-def _names(trials: list[dict]) -> dict[str, str]:
-    """setting id -> its name."""
+def _seeds(trials: list[dict], names: dict[str, str]) -> list[int]:
+    """The seeds, which every setting must have: a mean over fewer would be compared with a mean over more."""
+    every = {trial["seed"] for trial in trials}
+    for setting, name in names.items():
+        lost = every - {trial["seed"] for trial in trials if trial["setting"] == setting}
+        if lost:
+            raise UserError(f"run: {name!r} lacks seed {min(lost)}, which other settings have; run the sweep again")
+    return sorted(every)
+
+
+def setting_names(trials: list[dict]) -> dict[str, str]:
+    """Setting id -> its name: the method and its axes.
+
+    Raises:
+        UserError: two settings of one name.
+    """
     names: dict[str, str] = {}
     for trial in trials:
         axes = [

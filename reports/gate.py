@@ -1,11 +1,12 @@
 """The gate: has a run lost quality against a recorded baseline? Pass, regression or inconclusive.
 
 Every (setting, metric) is one row: the paired loss per prompt, baseline against run, counted so that positive is worse.
-- regression: the loss exceeds the tolerance, sure at 4% for the whole family of rows at once. The critical value is the
-  96% quantile of the family's largest t under joint sign flips of the prompts (Westfall and Young 1993, max-T), exact
-  where the run differs from the baseline by nothing but chance, and aware of how correlated the rows are.
+- regression: the loss exceeds the tolerance, sure at 4% for the whole family of rows at once (`reports.critical`).
 - pass: every row's loss is below its tolerance at one-sided 95% (each row needs no correction: all must pass).
 - inconclusive: neither; the rows say how many more prompts would probably decide.
+
+What the baseline has and the run has not is an error, and so is a figure that is not finite: with the worst prompts
+left out, any run would pass.
 """
 
 import math
@@ -14,13 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from reports.critical import critical_values, upper_quantile
 from reports.errors import ReportError
 
-FALSE_ALARMS = 0.04  # for the whole gate; below 5% so that skewed losses that sit at their tolerance keep it there too
 LEVEL = 0.05  # one-sided, of each pass
 POWER = 0.80
-FLIPS = 4999
-FORMAT = 1
+FORMAT = 2
 MOST_PROMPTS = 1_000_000  # a loss this close to its tolerance is not decided by more prompts
 EXIT_CODES = {"pass": 0, "regression": 1, "inconclusive": 4}
 
@@ -83,18 +83,25 @@ class GateResult:
 def record(figures: dict, hashes: dict[str, str] | None = None) -> dict:
     """A baseline to commit, JSON-able: per-prompt figures and hashes, no texts.
 
-    `figures`: {"task", "judge", "prompts": [keys], "settings": {setting: {metric: [per prompt, None = missing]}}}.
-    Figures keep 9 significant digits. Raises ReportError for a figure list that is not as long as the prompts.
+    `figures`: {"task", "judge", "seeds": [seeds], "prompts": [keys], "settings": {setting: {metric: [per prompt, None =
+    missing]}}}. Figures keep 9 significant digits. Raises ReportError for a figure list that is not as long as the
+    prompts, and for a figure that is not finite.
     """
     _check(figures, "run")
     settings = {
-        str(setting): {str(name): [_short(value) for value in values] for name, values in metrics.items()}
+        str(setting): {
+            str(name): [
+                None if math.isnan(value) else float(f"{value:.9g}") for value in _column(figures, setting, name)
+            ]
+            for name in metrics
+        }
         for setting, metrics in figures["settings"].items()
     }
     return {
         "format": FORMAT,
         "task": figures["task"],
         "judge": figures["judge"],
+        "seeds": sorted(figures["seeds"]),
         "hashes": {str(name): str(value) for name, value in sorted((hashes or {}).items())},
         "prompts": list(figures["prompts"]),
         "settings": settings,
@@ -104,18 +111,22 @@ def record(figures: dict, hashes: dict[str, str] | None = None) -> dict:
 def compare(run: dict, baseline: dict, metrics: list[Metric]) -> GateResult:
     """Gate `run` (figures as `record` takes them) against `baseline` (what `record` wrote).
 
-    Raises ReportError where task, judge or prompts differ (it says which), and where the run lacks a setting or metric.
+    Raises ReportError where task, judge or prompts differ (it says which), and where the run lacks a seed, a setting, a
+    metric or a single figure that the baseline has.
     """
+    if isinstance(baseline, dict) and baseline.get("format", FORMAT) != FORMAT:
+        raise ReportError(f"gate: baseline of format {baseline['format']!r}; record it again with this version")
     _check(run, "run")
     _check(baseline, "baseline")
-    if baseline.get("format", FORMAT) != FORMAT:
-        raise ReportError(f"gate: baseline of format {baseline['format']!r}; record it again with this version")
     _refuse_different(run, baseline)
     if not metrics:
         raise ReportError("gate: no metrics; name at least one")
     missing = sorted(set(baseline["settings"]) - set(run["settings"]))
     if missing:
         raise ReportError(f"gate: the run lacks the baseline's setting {missing[0]!r}; run it, or record anew")
+    seeds = sorted(set(baseline["seeds"]) - set(run["seeds"]))
+    if seeds:
+        raise ReportError(f"gate: the run lacks seed {seeds[0]}, which the baseline has; run it, or record anew")
     places = {key: place for place, key in enumerate(run["prompts"])}
     order = [places[key] for key in baseline["prompts"]]
     names, before, after = [], [], []
@@ -123,7 +134,8 @@ def compare(run: dict, baseline: dict, metrics: list[Metric]) -> GateResult:
         for metric in metrics:
             names.append((setting, metric))
             before.append(_column(baseline, setting, metric.name, "baseline"))
-            after.append(_column(run, setting, metric.name, "run")[order])
+            after.append(_column(run, setting, metric.name)[order])
+            _refuse_lost(setting, metric.name, baseline["prompts"], before[-1], after[-1])
     rows = _judge(names, np.array(before).T, np.array(after).T)
     verdicts = {row.verdict for row in rows}
     verdict = next(v for v in ("regression", "inconclusive", "pass") if v in verdicts)
@@ -143,16 +155,16 @@ def _judge(names: list[tuple[str, Metric]], before: np.ndarray, after: np.ndarra
     mean = loss.sum(0) / n
     error = np.sqrt((np.where(paired, loss - mean, 0.0) ** 2).sum(0) / (n - 1) / n)
     error = np.where(error <= 1e-12 * np.abs(mean), 0.0, error)
-    critical = critical_value(np.where(paired, loss - tolerance, 0.0), n)
+    critical = critical_values(loss - tolerance, paired)
     rows = []
     for i, (setting, metric) in enumerate(names):
-        one_sided = stats.t.ppf(1 - LEVEL, n[i] - 1)
-        low, high = _bound(mean[i], -critical, error[i]), _bound(mean[i], one_sided, error[i])
+        one_sided = upper_quantile(loss[paired[:, i], i], LEVEL)
+        low, high = _bound(mean[i], -critical[i], error[i]), _bound(mean[i], one_sided, error[i])
         if low > tolerance[i] + 1e-12 * (1 + tolerance[i]):
             verdict = "regression"
         else:
             verdict = "pass" if high <= tolerance[i] + 1e-12 * (1 + tolerance[i]) else "inconclusive"
-        reach = critical + stats.norm.ppf(POWER)
+        reach = critical[i] + stats.norm.ppf(POWER)
         more = None
         if verdict == "inconclusive":
             quantile = reach if mean[i] > tolerance[i] else one_sided + stats.norm.ppf(POWER)
@@ -176,30 +188,6 @@ def _judge(names: list[tuple[str, Metric]], before: np.ndarray, after: np.ndarra
     return rows
 
 
-def critical_value(excess: np.ndarray, n: np.ndarray, seed: int = 0) -> float:
-    """The value that the largest t of the family exceeds with probability at most 4% when the prompts' signs are fair.
-
-    `excess` [prompts, rows] is the loss beyond the tolerance (0 where missing), `n` [rows] the prompts of each row. The
-    true signs count as one of the flips, which makes the test exact. Infinite where so few prompts can prove nothing.
-    """
-    scale = np.abs(excess).max(0)
-    excess = excess / np.where(scale > 0, scale, 1.0)
-    square, largest = (excess**2).sum(0), [_largest_t(excess.sum(0)[None], (excess**2).sum(0), n)]
-    rng = np.random.default_rng(seed)
-    for start in range(0, FLIPS, 500):
-        signs = 2.0 * rng.integers(0, 2, (min(500, FLIPS - start), len(excess)), dtype=np.int8) - 1
-        largest.append(_largest_t(signs @ excess, square, n))
-    return float(np.sort(np.concatenate(largest))[math.ceil((1 - FALSE_ALARMS) * (FLIPS + 1)) - 1])
-
-
-def _largest_t(total: np.ndarray, square: np.ndarray, n: np.ndarray) -> np.ndarray:
-    """[flips] largest t over the rows, from sums [flips, rows] and sums of squares [rows], which no flip moves."""
-    variance = (square - total**2 / n) / (n - 1)
-    flat = variance <= 1e-12 * square / n
-    t = total / np.sqrt(n * np.where(flat, 1.0, variance))
-    return np.where(flat, np.where(total == 0, 0.0, np.copysign(np.inf, total)), t).max(1)
-
-
 def _bound(centre: float, quantile: float, error: float) -> float:
     # An infinite quantile means that no certainty is to be had, even where the few prompts agree exactly.
     return centre + quantile * (error or 1.0) if error > 0 or (math.isinf(quantile) and centre != 0) else centre
@@ -215,7 +203,9 @@ def _more_prompts(n: int, margin: float, error: float, quantile: float) -> int |
 
 def _check(figures: dict, side: str) -> None:
     absent = [
-        key for key in ("task", "judge", "prompts", "settings") if not isinstance(figures, dict) or key not in figures
+        key
+        for key in ("task", "judge", "seeds", "prompts", "settings")
+        if not isinstance(figures, dict) or key not in figures
     ]
     if absent:
         raise ReportError(f"gate: the {side} has no {absent[0]!r}; record it with this version")
@@ -248,7 +238,17 @@ def _refuse_different(run: dict, baseline: dict) -> None:
         raise ReportError(f"gate: different {'; '.join(different)}; record a baseline with the same ones")
 
 
-def _column(figures: dict, setting: str, metric: str, side: str) -> np.ndarray:
+def _refuse_lost(setting: str, metric: str, prompts: list[str], before: np.ndarray, after: np.ndarray) -> None:
+    lost = np.flatnonzero(np.isfinite(before) & np.isnan(after))
+    if len(lost):
+        raise ReportError(
+            f"gate: the run lacks {metric} of {setting!r} for {len(lost)} of {len(prompts)} prompts (first: "
+            f"{prompts[lost[0]]}), for which the baseline has it; run the sweep again, it does what is missing"
+        )
+
+
+def _column(figures: dict, setting: str, metric: str, side: str = "run") -> np.ndarray:
+    """[prompts] the figures, NaN where one is missing (None)."""
     try:
         values = figures["settings"][setting][metric]
         column = np.array([np.nan if value is None else value for value in values], float)
@@ -256,11 +256,12 @@ def _column(figures: dict, setting: str, metric: str, side: str) -> np.ndarray:
         raise ReportError(f"gate: no {metric!r} of {setting!r} in the {side}; mend the metrics of the gate") from error
     except (TypeError, ValueError) as error:
         raise ReportError(f"gate: {metric} of {setting!r} in the {side} holds no number; record it anew") from error
-    return np.where(np.isfinite(column), column, np.nan)
-
-
-def _short(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else float(f"{value:.9g}")
+    for key, value, number in zip(figures["prompts"], values, column, strict=True):
+        if value is not None and not math.isfinite(number):
+            raise ReportError(
+                f"gate: {metric} of {setting!r} in the {side} is {number} for prompt {key}; mend what scores it"
+            )
+    return column
 
 
 def _finite(value: float) -> float | None:

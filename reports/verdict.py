@@ -1,15 +1,29 @@
 """A gate's result for people and for CI: a Markdown table and JUnit XML. Every name is escaped; no texts pass here."""
 
 import re
+from collections.abc import Iterable
 from xml.etree import ElementTree
 
 from reports.gate import GateResult, GateRow
+from reports.same_models import Difference, SameModels
 
 LEGEND = (
     "Loss is positive where the run is worse; its bounds hold at 96% (lower, over all rows) and 95% (upper). "
     "Detectable: the loss that these prompts find 80% of the time."
 )
-MARKS = {"pass": "✅ pass", "regression": "❌ regression", "inconclusive": "❔ inconclusive"}
+MARKS = {
+    "pass": "✅ pass",
+    "regression": "❌ regression",
+    "inconclusive": "❔ inconclusive",
+    "changed": "❌ changed",
+    "accepted": "☑️ accepted",
+}
+RANK = ["regression", "inconclusive", "accepted", "pass"]
+HEAD = [
+    "| setting | metric | baseline | run | loss | bounds | tolerated | detectable | prompts | verdict |",
+    "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
+]
+MOST_FIELDS = 6
 # What XML 1.0 cannot hold, and what would break a line or steer a terminal or the direction of the text.
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 
@@ -17,10 +31,7 @@ UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\u
 def markdown(result: GateResult) -> str:
     """The verdict, one table row per setting and metric (regressions first), and what would decide an open one."""
     lines = [f"## Gate: {MARKS[result.verdict]}", ""]
-    lines += ["| setting | metric | baseline | run | loss | bounds | tolerated | detectable | prompts | verdict |"]
-    lines += ["| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |"]
-    rank = ["regression", "inconclusive", "pass"]
-    lines += [_table_row(row) for row in sorted(result.rows, key=lambda row: rank.index(row.verdict))]
+    lines += [*HEAD, *_table(result.rows)]
     lines += [
         "",
         LEGEND,
@@ -38,18 +49,51 @@ def markdown(result: GateResult) -> str:
     return "\n".join(lines) + "\n"
 
 
+def same_models_markdown(result: SameModels, against: str) -> str:
+    """What differs from another version's run of the same models, by setting, and the figures of what differs."""
+    records = sum(one.records for one in result.differences)
+    differ = sum(one.differ for one in result.differences)
+    lines = [f"## Same models: {MARKS[result.verdict]}", ""]
+    lines += [f"Against {_cell(against)}: {differ} of {records} records differ (times aside)."]
+    shown = [one for one in result.differences if one.differ or one.rounding or one.lost or one.added]
+    if shown:
+        lines += ["", "| setting | records | differ | rounding | lost | new | what | first |"]
+        lines += ["| --- | ---: | ---: | ---: | ---: | ---: | --- | --- |", *(_difference_row(one) for one in shown)]
+    if result.rows:
+        lines += ["", *HEAD, *_table(result.rows), "", LEGEND]
+    meant = dict.fromkeys(
+        f"Meant in {_cell(one.setting)} ({_cell(', '.join(sorted(one.accepted)))}): {_cell(reason)}"
+        for one in shown
+        for reason in one.meant
+    )
+    lines += [line for reason in meant for line in ("", reason)]
+    if result.verdict == "changed":
+        lines += [
+            "",
+            f"At most {100 * result.share:.3g}% of a setting's records may differ unless it is meant; then say",
+        ]
+        lines[-1] += " so in baselines/accepted.yaml (docs/gate.md)."
+    return "\n".join(lines) + "\n"
+
+
+def same_models_junit(result: SameModels) -> str:
+    """JUnit XML: a test case per setting for its records, and one per figure of those that differ."""
+    suite = ElementTree.Element("testsuite", name="same models", errors="0")
+    for one in result.differences:
+        case = ElementTree.SubElement(suite, "testcase", classname=_plain(one.setting), name="records", time="0")
+        if not one.is_small(result.share):
+            told = f"{one.differ} of {one.records} records differ ({_fields(one)}), {one.lost} are lost"
+            ElementTree.SubElement(case, "failure", type="changed", message=_plain(told))
+    return _suites(suite, result.rows)
+
+
 def junit(result: GateResult) -> str:
     """JUnit XML: a test case per setting and metric; a regression is a failure, an open verdict is skipped."""
-    count = {verdict: sum(row.verdict == verdict for row in result.rows) for verdict in MARKS}
-    suite = ElementTree.Element(
-        "testsuite",
-        name="gate",
-        tests=str(len(result.rows)),
-        failures=str(count["regression"]),
-        errors="0",
-        skipped=str(count["inconclusive"]),
-    )
-    for row in result.rows:
+    return _suites(ElementTree.Element("testsuite", name="gate", errors="0"), result.rows)
+
+
+def _suites(suite: ElementTree.Element, rows: Iterable[GateRow]) -> str:
+    for row in rows:
         case = ElementTree.SubElement(
             suite, "testcase", classname=_plain(row.setting), name=_plain(row.metric), time="0"
         )
@@ -58,10 +102,28 @@ def junit(result: GateResult) -> str:
             ElementTree.SubElement(case, "failure", type="regression", message=told)
         elif row.verdict == "inconclusive":
             ElementTree.SubElement(case, "skipped", message=f"inconclusive: {_open(row)}")
+    for name, kind in (("tests", "testcase"), ("failures", "testcase/failure"), ("skipped", "testcase/skipped")):
+        suite.set(name, str(len(suite.findall(kind))))
     suites = ElementTree.Element("testsuites")
     suites.append(suite)
     ElementTree.indent(suites)
     return ElementTree.tostring(suites, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _difference_row(one: Difference) -> str:
+    first = f"{one.first[0]}, seed {one.first[1]}, prompt {one.first[2]}" if one.first else ""
+    counts = [str(n) for n in (one.records, one.differ, one.rounding, one.lost, one.added)]
+    return "| " + " | ".join([_cell(one.setting), *counts, _cell(_fields(one)), _cell(first)]) + " |"
+
+
+def _fields(one: Difference) -> str:
+    """How many records differ in which field."""
+    told = [f"{name} {count}" for name, count in list(one.fields.items())[:MOST_FIELDS]]
+    return ", ".join([*told, *(["…"] if len(one.fields) > MOST_FIELDS else [])])
+
+
+def _table(rows: Iterable[GateRow]) -> list[str]:
+    return [_table_row(row) for row in sorted(rows, key=lambda row: RANK.index(row.verdict))]
 
 
 def _table_row(row: GateRow) -> str:

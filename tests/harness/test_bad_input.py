@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -211,12 +213,19 @@ def test_a_damaged_record_is_named_and_nothing_is_lost(tiny, tmp_path, monkeypat
     assert damaged.read_text() == "{broken\n" + whole
 
 
-def test_debug_shows_the_traceback(tiny, tmp_path, monkeypatch):
-    from harness.errors import UserError
-
+def test_debug_shows_the_traceback_and_keeps_the_exit_code(tiny, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError):
-        main(["--debug", "sweep", *tiny, "grid.width=0"])
+    assert main(["--debug", "sweep", *tiny, "grid.width=0"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_crash_is_not_the_gates_exit_code_1(tmp_path):
+    """Exit code 1 of the gate means a regression; an error of the program itself must not."""
+    broken = "import sys; sys.argv = ['harness', 'gate']; import harness.gate; del harness.gate.main; import runpy; "
+    broken += "runpy.run_module('harness', run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", broken], capture_output=True, text=True, timeout=120)
+    assert "AttributeError" in done.stderr
+    assert done.returncode == 70
 
 
 def test_ctrl_c_says_how_to_go_on(monkeypatch, capsys):

@@ -172,11 +172,68 @@ def test_an_unfinished_run_is_not_judged(run, baseline, capsys):
     assert "1 records of eft-" in capsys.readouterr().err
 
 
-def test_a_missing_judgement_drops_its_prompt_only(run, baseline, capsys):
+def test_a_missing_judgement_is_refused_where_its_win_rate_is_held(run, baseline, tmp_path, capsys):
+    held = "+metrics.win_rate={tolerance:60,direction:higher}"
     rewrite(run, "judgements", lambda row, number: {**row, "preference": row["preference"] if number else None})
-    assert gate(run, baseline, "+metrics.win_rate={tolerance:60,direction:higher}") == 0
+    assert gate(run, baseline) == 0
+    assert gate(run, baseline, held) == 2
+    assert f"lacks win_rate of 'eft weight=2' for 1 of {PROMPTS} prompts" in capsys.readouterr().err
+    assert main(["gate", "--record", f"run={run}", f"baseline={tmp_path / 'missed.json'}"]) == 0
+    capsys.readouterr()
+    assert gate(run, tmp_path / "missed.json", held) == 0
     row = next(line for line in capsys.readouterr().out.splitlines() if "eft" in line and "win\\_rate" in line)
     assert f"| {PROMPTS - 1} |" in row
+
+
+def scored(value, from_prompt: int):
+    """A change that gives every prompt from a number on another reward; None: no score at all."""
+
+    def change(row, number):
+        if number < from_prompt:
+            return row
+        return None if value is None else {**row, "scores": {**row["scores"], "gold_reward": value}}
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (scored(float("-inf"), PROMPTS - 5), "gold_reward of eft-"),
+        (scored(float("nan"), 0), "no such figure"),
+        (scored(float("nan"), 2), f"lacks gold_reward of 'eft weight=2' for {PROMPTS - 2} of {PROMPTS} prompts"),
+        (scored(None, PROMPTS - 1), "1 scores of eft-"),
+        (lambda row, number: {**row, "scores": {"fluency": 1.0}} if number == 3 else row, "lacks gold_reward"),
+    ],
+)
+def test_lost_and_infinite_scores_are_refused(run, baseline, change, said, capsys):
+    """Each of these passed: the prompts without a finite score were left out, and the rest compared."""
+    rewrite(run, "scores", change)
+    assert gate(run, baseline) == 2
+    error = capsys.readouterr().err.strip()
+    assert said in error
+    assert error.count("\n") == 0
+
+
+def test_a_run_of_fewer_seeds_is_refused(run, baseline, capsys):
+    for trial in (run / "trials").glob("*.json"):
+        if json.loads(trial.read_text())["seed"] == 1:
+            for file in run.glob(f"*/{trial.stem}.json*"):
+                file.unlink()
+    assert gate(run, baseline) == 2
+    assert "lacks seed 1, which the baseline has" in capsys.readouterr().err
+
+
+def test_a_setting_of_fewer_seeds_is_refused(run, baseline, capsys):
+    trial = next(file for file in (run / "trials").glob("eft-*.json") if json.loads(file.read_text())["seed"] == 1)
+    trial.unlink()
+    assert gate(run, baseline) == 2
+    assert "'eft weight=2' lacks seed 1" in capsys.readouterr().err
+
+
+def test_debug_does_not_turn_bad_input_into_a_regression(run, tmp_path, capsys):
+    assert main(["gate", "--debug", f"run={run}", f"baseline={tmp_path / 'none.json'}"]) == 2
+    assert "Traceback" in capsys.readouterr().err
 
 
 def test_the_table_is_appended_to_the_summary_of_a_job(run, baseline, tmp_path, monkeypatch, capsys):
