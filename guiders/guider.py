@@ -114,7 +114,7 @@ class Generation:
         index: the prompt's place among the prompts given.
         text: the response, without special tokens, cut before a stop string.
         tokens: its token ids, an end-of-text token included.
-        finish_reason: "eos", "stop" (a stop string) or "length" (the token limit).
+        finish_reason: "eos", "stop" (a stop string, special tokens among them) or "length" (the token limit).
         value: the value that chose it; None where nothing chose.
         kl: nats; the sum over steps of KL(drawn from ‖ base at the same temperature) on this response's own path.
         kl_search: nats; the search's upper bound.
