@@ -20,8 +20,8 @@ from guiders.value import Chunk
 class Request:
     """A prompt on its way through the decoder."""
 
-    def __init__(self, index: int, prompt, ids: list[int], limit: int):
-        self.index, self.prompt, self.ids, self.limit = index, prompt, ids, limit
+    def __init__(self, index: int, prompt, ids: list[int], limit: int, truncated: int = 0):
+        self.index, self.prompt, self.ids, self.limit, self.truncated = index, prompt, ids, limit, truncated
         key = prompt_key(ids)
         self.key = key - (1 << 64) if key >= 1 << 63 else key
         self.reset()
@@ -73,6 +73,7 @@ class Decoder:
                     kl_search=self.search.divergence(request.chunks),
                     forward_passes=request.passes,
                     seconds=request.seconds,
+                    truncated=request.truncated,
                     **result,
                 )
 

@@ -67,9 +67,19 @@ class Guider:
     @property
     def readers(self) -> tuple[LM, ...]:
         """All models that read the response's own tokens, so that each one's context bounds the response."""
-        values = getattr(self.value, "models", ()) if self.chooses else ()
+        values = () if self.retokenising else self._value_models
+        return tuple(dict.fromkeys((*self.models, *values)))
+
+    @property
+    def retokenising(self) -> tuple[LM, ...]:
+        """The models that read the response's text in tokens of their own: a value's, where the tokenizers differ."""
+        values = self._value_models
         shared = all(first_difference(self.base.tokenizer, model.tokenizer) is None for model in values)
-        return tuple(dict.fromkeys((*self.models, *(values if shared else ()))))
+        return () if shared else tuple(dict.fromkeys(values))
+
+    @property
+    def _value_models(self) -> tuple[LM, ...]:
+        return tuple(getattr(self.value, "models", ())) if self.chooses else ()
 
     @cached_property
     def vocabulary(self) -> int:
@@ -120,6 +130,7 @@ class Generation:
         kl_search: nats; the search's upper bound.
         forward_passes: token positions that any model evaluated for this prompt's rows; the prompt itself not counted.
         seconds: this prompt's share of the wall time.
+        truncated: tokens of the prompt's beginning that were not read, as it was too long; of several models, the most.
         trace: None, or what was recorded on request (see `guiders.trace`).
     """
 
@@ -132,4 +143,5 @@ class Generation:
     kl_search: float
     forward_passes: int
     seconds: float
+    truncated: int = 0
     trace: dict | None = None

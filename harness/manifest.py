@@ -35,6 +35,10 @@ class Manifest:
     def record_dataset(self, name: str, prompts: int, sha256: str) -> None:
         self.values.setdefault("datasets", {})[name] = {"prompts": prompts, "sha256": sha256}
 
+    def record_truncated(self, trial: str, prompts: int) -> None:
+        """How many of a trial's prompts were too long and lost their beginning."""
+        self.values.setdefault("truncated_prompts", {})[trial] = prompts
+
     def record_run(self, command: list[str], device: str, models: dict) -> None:
         """What this invocation is; kept from the first invocation that generated anything."""
         self.values["command"] = command
