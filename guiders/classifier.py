@@ -128,7 +128,7 @@ class Classifier:
             text = "".join(
                 {"{prompt}": prompt, "{response}": response}.get(part, part) for part in _split(self.template)
             )
-            ids = self.tokenizer(text)["input_ids"]
+            ids = self._tokens(text)
         elif getattr(self.tokenizer, "chat_template", None):
             chat = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
             text = self.tokenizer.apply_chat_template(
@@ -137,10 +137,16 @@ class Classifier:
             ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]  # the template writes them
         else:
             text = prompt if isinstance(prompt, str) else "\n\n".join(message["content"] for message in prompt)
-            ids = self.tokenizer(*((text, response) if text else (response,)))["input_ids"]
+            ids = self._tokens(*((text, response) if text else (response,)))
         if not ids:
             ids = [self.tokenizer.pad_token_id]
         return ids[-self._longest :]
+
+    def _tokens(self, *texts: str) -> list[int]:
+        """A text's or a pair's ids, with the start token once where the text begins with it already."""
+        ids, start = self.tokenizer(*texts)["input_ids"], self.tokenizer.bos_token
+        written = bool(start) and texts[0].startswith(start)
+        return ids[1:] if written and ids[:2] == [self.tokenizer.bos_token_id] * 2 else ids
 
     @cached_property
     def _longest(self) -> int:

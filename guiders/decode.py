@@ -14,7 +14,7 @@ from guiders.allocator import keeping_memory
 from guiders.decoder import Decoder, Request
 from guiders.errors import GuiderError
 from guiders.guider import Generation, Guider
-from guiders.lm import LM
+from guiders.room import fitted
 from guiders.sampling import Sampling
 from guiders.self_check import check_cacheable
 
@@ -28,6 +28,7 @@ def generate(
     batch_tokens: int | None = None,
     trace: bool = False,
     graphs: bool = False,
+    on_long_prompt: str = "error",
 ) -> Iterator[Generation]:
     """Decode every prompt with guidance; yields each as it finishes, in any order.
 
@@ -41,23 +42,21 @@ def generate(
             survivor, a chunk once per row); decides how many prompts are decoded together. Default 32,768.
         trace: record what guidance and search did at every step (slower).
         graphs: replay the steps as CUDA graphs.
+        on_long_prompt: "error": prompts that leave no room for a response are all named before anything is decoded;
+            "truncate": a prompt loses its beginning, so that `Sampling.max_new_tokens` fit (see `guiders.room`).
 
     Raises:
-        GuiderError: a prompt that leaves no room for a response or is none; a model of the wrong kind; logits or values
+        GuiderError: prompts that leave no room for a response or are none; a model of the wrong kind; logits or values
             that are not numbers; no memory for one prompt.
     """
     if isinstance(prompts, str):
         raise GuiderError("prompts is a single text; give a list of prompts")
     sampling = sampling or Sampling()
     waiting: deque[Request] = deque()
-    readers = guider.readers
-    spare = int(guider.search.released)  # it scores an end token after a row that was cut
-    for index, prompt in enumerate(prompts):
-        ids = guider.base.encode_prompt(prompt)
-        if outside := [i for i in ids if not 0 <= i < guider.base.config.vocab_size]:
+    for index, one in enumerate(fitted(guider, prompts, sampling, on_long_prompt)):
+        if outside := [i for i in one.ids if not 0 <= i < guider.base.config.vocab_size]:
             raise GuiderError(f"prompt {index} has the id {outside[0]}, which {guider.base.name} does not have")
-        room = min(_room(lm, ids if lm is guider.base else lm.encode_prompt(prompt), index, spare) for lm in readers)
-        waiting.append(Request(index, prompt, ids, min(room, sampling.max_new_tokens)))
+        waiting.append(Request(index, one.prompt, one.ids, one.limit, one.truncated))
     if not waiting:
         return
     guider.check_heads()
@@ -90,16 +89,6 @@ def _decode(guider: Guider, waiting: deque[Request], sampling, batch_tokens: int
         del decoder  # after the exception, which holds its tensors
         if waiting and torch.cuda.is_available():
             torch.cuda.empty_cache()
-
-
-def _room(lm: LM, ids: list[int], index: int, spare: int) -> int:
-    """Tokens that a response may have before this model's context ends."""
-    room = lm.max_length - len(ids) - spare
-    if room < 1:
-        raise GuiderError(
-            f"prompt {index} has {len(ids)} tokens and {lm.name} a context of {lm.max_length}; shorten the prompt"
-        )
-    return room
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:

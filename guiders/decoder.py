@@ -12,7 +12,7 @@ from guiders.guider import Generation, Guider
 from guiders.lane import Lane
 from guiders.sampling import Sampling, prompt_key, uniforms
 from guiders.steps import Stepper, Steps
-from guiders.stops import cut_at_stop
+from guiders.stops import before_stop, cut_at_stop, whole_characters
 from guiders.trace import Trace
 from guiders.value import Chunk
 
@@ -20,8 +20,8 @@ from guiders.value import Chunk
 class Request:
     """A prompt on its way through the decoder."""
 
-    def __init__(self, index: int, prompt, ids: list[int], limit: int):
-        self.index, self.prompt, self.ids, self.limit = index, prompt, ids, limit
+    def __init__(self, index: int, prompt, ids: list[int], limit: int, truncated: int = 0):
+        self.index, self.prompt, self.ids, self.limit, self.truncated = index, prompt, ids, limit, truncated
         key = prompt_key(ids)
         self.key = key - (1 << 64) if key >= 1 << 63 else key
         self.reset()
@@ -77,6 +77,7 @@ class Decoder:
                     forward_passes=request.passes,
                     seconds=request.seconds,
                     computed_passes=request.computed,
+                    truncated=request.truncated,
                     **result,
                 )
 
@@ -125,6 +126,7 @@ class Decoder:
             values=self.beam.values,
             log_ratio=None if taken.ratios is None else taken.ratios.masked_fill(~inside, 0).sum(-1),
             responses=lambda: self.beam.responses(tokens, counts),
+            text=lambda response: whole_characters(self.guider.base, response, self.sampling.stop),
         )
         return chunk, taken
 
@@ -201,13 +203,11 @@ class Decoder:
         best = 0 if self.search.selects or not self.scorer else int(self.beam.values[slot].argmax())
         tokens = self.beam.response(slot, best)
         base, ended = self.guider.base, bool(self.beam.ended[slot, best])
-        text, reason = base.decode(tokens), "length"
+        reason = "length"
         if ended:
             reason = "eos" if tokens[-1] in base.eos_ids else "stop"
-        if reason == "stop":
-            text = text[: min(at for at in (text.find(s) for s in self.sampling.stop) if at >= 0)]
         return {
-            "text": text,
+            "text": before_stop(base.decode(tokens), self.sampling.stop),
             "tokens": tuple(tokens),
             "finish_reason": reason,
             "value": float(self.beam.values[slot, best]) if self.scorer else None,

@@ -72,9 +72,19 @@ class Guider:
     @property
     def readers(self) -> tuple[LM, ...]:
         """All models that read the response's own tokens, so that each one's context bounds the response."""
-        values = getattr(self.value, "models", ()) if self.chooses else ()
+        values = () if self.retokenising else self._value_models
+        return tuple(dict.fromkeys((*self.models, *values)))
+
+    @property
+    def retokenising(self) -> tuple[LM, ...]:
+        """The models that read the response's text in tokens of their own: a value's, where the tokenizers differ."""
+        values = self._value_models
         shared = all(first_difference(self.base.tokenizer, model.tokenizer) is None for model in values)
-        return tuple(dict.fromkeys((*self.models, *(values if shared else ()))))
+        return () if shared else tuple(dict.fromkeys(values))
+
+    @property
+    def _value_models(self) -> tuple[LM, ...]:
+        return tuple(getattr(self.value, "models", ())) if self.chooses else ()
 
     @cached_property
     def vocabulary(self) -> int:
@@ -120,13 +130,14 @@ class Generation:
         index: the prompt's place among the prompts given.
         text: the response, without special tokens, cut before a stop string.
         tokens: its token ids, an end-of-text token included.
-        finish_reason: "eos", "stop" (a stop string) or "length" (the token limit).
+        finish_reason: "eos", "stop" (a stop string, special tokens among them) or "length" (the token limit).
         value: the value that chose it; None where nothing chose.
         kl: nats; the sum over steps of KL(drawn from ‖ base at the same temperature) on this response's own path.
         kl_search: nats; what this response adds to the bound of KL(search ‖ what it draws from) (`Sample.divergence`).
         forward_passes: token positions that the models needed for this prompt's rows: those after a row's end, and the
             prompt itself, are not counted. It doesn't depend on the batch.
         seconds: this prompt's share of the wall time.
+        truncated: tokens of the prompt's beginning that were not read, as it was too long; of several models, the most.
         trace: None, or what was recorded on request (see `guiders.trace`).
         log_ratio: nats; where the search chose among rows, log(this response's probability as drawn / the base's), both
             as in `kl`; None elsewhere. The mean over responses of ``kl_search + log_ratio`` bounds KL(search ‖ base),
@@ -144,6 +155,7 @@ class Generation:
     kl_search: float
     forward_passes: int
     seconds: float
+    truncated: int = 0
     trace: dict | None = None
     log_ratio: float | None = None
     computed_passes: float = 0.0

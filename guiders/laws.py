@@ -19,6 +19,7 @@ from guiders.lane import Lane
 from guiders.sampling import Sampling
 from guiders.score import token_log_probs
 from guiders.search import BestOfN, ChunkBeam, Sample
+from guiders.stops import whole_characters
 from guiders.value import Chunk
 
 
@@ -117,7 +118,7 @@ def cached_value_equals_rescore(guider: Guider, prompts: Sequence, sampling: Sam
     search = guider.search if guider.search.selects else ChunkBeam(2, 2, 3)
     for generation in decode(replace(guider, search=search), prompts, sampling):
         ended = generation.finish_reason != "length"
-        value = whole_value(guider, prompts[generation.index], list(generation.tokens), ended)
+        value = whole_value(guider, prompts[generation.index], list(generation.tokens), ended, sampling.stop)
         found = torch.tensor(generation.value, dtype=torch.float64)
         _near(
             found,
@@ -193,7 +194,7 @@ def stepped_log_probs(guider: Guider, prompt, tokens: list[int], length: int) ->
 
 
 @torch.inference_mode()
-def whole_value(guider: Guider, prompt, tokens: list[int], ended: bool) -> float:
+def whole_value(guider: Guider, prompt, tokens: list[int], ended: bool, stops: tuple[str, ...] = ()) -> float:
     """The value of a response, by a new scorer that is given all of it as one chunk."""
     alone = replace(guider, token=None, search=ChunkBeam(1, 1, None))
     scorer = alone.value.scorer(alone, 1, len(tokens))
@@ -206,6 +207,7 @@ def whole_value(guider: Guider, prompt, tokens: list[int], ended: bool) -> float
         values=torch.zeros(1, 1, dtype=torch.float64, device=device),
         log_ratio=None,
         responses=lambda: [[tokens]],
+        text=lambda response: whole_characters(guider.base, response, stops),
     )
     return float(scorer.score(chunk))
 

@@ -10,6 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Genera
 from guiders.activations import fuse_activations
 from guiders.adapter import Adapted, adapter_base
 from guiders.errors import GuiderError
+from guiders.prompt import Chat, LongPrompt, is_text
 
 
 class LM:
@@ -181,24 +182,32 @@ class LM:
         ids = ids if isinstance(ids, (list, tuple)) else [ids]
         return tuple(sorted({i for i in (*ids, self.tokenizer.eos_token_id) if i is not None}))
 
+    @cached_property
+    def special_ids(self) -> frozenset[int]:
+        """Ids of the special tokens: `decode` leaves them out."""
+        added = getattr(self.tokenizer, "added_tokens_decoder", {})
+        return frozenset((*self.tokenizer.all_special_ids, *(i for i, token in added.items() if token.special)))
+
     def encode_prompt(self, prompt) -> list[int]:
         """Token ids of a prompt under this model's template. An empty text becomes the start token.
 
+        A text gets the special tokens that the tokenizer adds, unless it begins with the start token already. What a
+        chat template writes is taken as it is, as transformers' ``apply_chat_template`` does; of a `Chat`, as a text.
+
         Args:
-            prompt: a text, a list of messages ``{"role", "content"}``, or token ids (taken as they are).
+            prompt: a text, a list of messages ``{"role", "content"}``, or token ids (taken as they are); or a
+                `LongPrompt` of one of these.
 
         Raises:
             GuiderError: messages without a chat template; a prompt with no token; what is no prompt.
         """
+        if isinstance(prompt, LongPrompt):
+            return self.encode_prompt(prompt.prompt)[-max(1, self.max_length - prompt.room) :]
         if not isinstance(prompt, (str, Sequence)) and not hasattr(prompt, "__array__"):
             raise GuiderError(f"{type(prompt).__name__} is no prompt; give a text, a list of messages, or token ids")
-        if isinstance(prompt, str):
-            if self.template == "chat" or _is_jinja(self.template):
-                return self._chat([{"role": "user", "content": prompt}])
-            text = prompt if self.template is None else self.template.replace("{prompt}", prompt)
-            ids = self.tokenizer(text)["input_ids"]
-        elif is_text(prompt):
-            return self._chat(list(prompt))
+        if is_text(prompt):
+            taken_as_it_is = self._through_chat_template(prompt) and not isinstance(prompt, Chat)
+            ids = self.encode_text(self.render(prompt), special=not taken_as_it_is)
         else:
             ids = [int(i) for i in prompt]
         if not ids:
@@ -209,30 +218,48 @@ class LM:
             ids = [start]
         return ids
 
-    def _chat(self, messages: list[dict]) -> list[int]:
-        if self.template and "{prompt}" in self.template and not _is_jinja(self.template):
-            if len(messages) != 1:
+    def encode_text(self, text: str, special: bool = True) -> list[int]:
+        """Token ids of a text.
+
+        Args:
+            special: add the special tokens that the tokenizer adds; a text that begins with the start token gets none,
+                as in lm-eval's ``hf`` (`lm_eval.models.huggingface.HFLM.tok_encode`).
+        """
+        start = self.tokenizer.bos_token
+        special = special and not (start and text.startswith(start))
+        return self.tokenizer(text, add_special_tokens=special)["input_ids"]
+
+    def render(self, prompt: str | list[dict]) -> str:
+        """A text or messages as the text that this model reads, under its template.
+
+        Raises:
+            GuiderError: messages without a chat template, or several where the template takes one.
+        """
+        if self._through_chat_template(prompt):
+            messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
+            template = self.template if _is_jinja(self.template) else None
+            if template is None and not getattr(self.tokenizer, "chat_template", None):
+                raise GuiderError(f"{self.name} has no chat template; set model template to a string with {{prompt}}")
+            return self.tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=True, chat_template=template
+            )
+        if not isinstance(prompt, str):
+            if len(prompt) != 1:
                 raise GuiderError(
-                    f"{self.name}: the template {self.template!r} takes one message, not {len(messages)}; "
+                    f"{self.name}: the template {self.template!r} takes one message, not {len(prompt)}; "
                     "use a chat template"
                 )
-            return self.encode_prompt(messages[0]["content"])
-        template = self.template if _is_jinja(self.template) else None
-        if template is None and not getattr(self.tokenizer, "chat_template", None):
-            raise GuiderError(f"{self.name} has no chat template; set model template to a string with {{prompt}}")
-        text = self.tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=True, chat_template=template
-        )
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+            prompt = prompt[0]["content"]
+        return prompt if self.template is None else self.template.replace("{prompt}", prompt)
 
-    def decode(self, tokens: list[int]) -> str:
-        """The text of response tokens, special tokens left out."""
-        return self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    def _through_chat_template(self, prompt: str | list[dict]) -> bool:
+        if self.template == "chat" or _is_jinja(self.template):
+            return True
+        return not isinstance(prompt, str) and not (self.template and "{prompt}" in self.template)
 
-
-def is_text(prompt) -> bool:
-    """Is this prompt a text or messages, and not token ids?"""
-    return isinstance(prompt, str) or (len(prompt) > 0 and isinstance(prompt[0], dict))
+    def decode(self, tokens: list[int], special: bool = False) -> str:
+        """The text of response tokens, special tokens left out unless `special`."""
+        return self.tokenizer.decode(tokens, skip_special_tokens=not special, clean_up_tokenization_spaces=False)
 
 
 def _is_jinja(template: str | None) -> bool:

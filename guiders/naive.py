@@ -105,7 +105,7 @@ def _decode(guider: Guider, index: int, prompt, sampling: Sampling, cached: bool
         order = list(range(len(rows)))
         over = done >= limit
         if search.selects or (width > 1 and (over or all(h.end for h in rows))):
-            rows, positions = rescored(guider, prompt, rows, appended=released and over)
+            rows, positions = rescored(guider, prompt, rows, sampling.stop, appended=released and over)
             scored += positions
             valid = [i for i in order if released or i % successors == 0 or not beam[i // successors].end]
             order = _best(rows, valid, released)
@@ -113,12 +113,9 @@ def _decode(guider: Guider, index: int, prompt, sampling: Sampling, cached: bool
         for reader in readers:
             reader.reorder([i for i in order[:width] for _ in range(successors)])
     best = beam[0]
-    text = base.decode(list(best.tokens))
-    if best.end == "stop":
-        text = text[: min(text.find(s) for s in sampling.stop if s in text)]
     return Generation(
         index=index,
-        text=text,
+        text=_shown(base, best.tokens, sampling.stop),
         tokens=best.tokens,
         finish_reason=best.end or "length",
         value=best.value,
@@ -147,9 +144,8 @@ def _extend(base: LM, hypothesis: Hypothesis, token: int, kl: float, ratio: floa
     tokens, end = (*hypothesis.tokens, token), None
     if token in base.eos_ids:
         end = "eos"
-    elif sampling.stop:
-        text = base.decode(list(tokens))
-        end = "stop" if any(s in text for s in sampling.stop) else None
+    elif any(s in base.decode(list(tokens), special=kept) for s in sampling.stop for kept in (False, True)):
+        end = "stop"
     return replace(hypothesis, tokens=tokens, end=end, kl=hypothesis.kl + kl, log_ratio=hypothesis.log_ratio + ratio)
 
 
@@ -162,7 +158,25 @@ def _best(rows: list[Hypothesis], valid: list[int], released: bool) -> list[int]
     return distinct + copies
 
 
-def rescored(guider: Guider, prompt, rows: list[Hypothesis], appended: bool) -> tuple[list[Hypothesis], int]:
+def _shown(base: LM, tokens: tuple[int, ...], stops: tuple[str, ...]) -> str:
+    text = base.decode(list(tokens))
+    for stop in stops:
+        text = text.partition(stop)[0]
+    return text
+
+
+def _retokenised(lm: LM, prompt: str, text: str) -> list[int]:
+    """The text's tokens where it follows the prompt, or a line break where a token would reach into the prompt."""
+    for before in (prompt, "\n", ""):
+        first, both = (lm.tokenizer(one, add_special_tokens=False)["input_ids"] for one in (before, before + text))
+        if both[: len(first)] == first:
+            return both[len(first) :]
+    raise AssertionError("every list of tokens begins with none")
+
+
+def rescored(
+    guider: Guider, prompt, rows: list[Hypothesis], stops: tuple[str, ...], appended: bool
+) -> tuple[list[Hypothesis], int]:
     """Every row with its value, from the whole text; `appended` puts an end token after rows that were cut."""
     value, base = guider.value, guider.base
     models = [value.model] if isinstance(value, Explicit) else [value.tuned, value.untuned]
@@ -172,11 +186,11 @@ def rescored(guider: Guider, prompt, rows: list[Hypothesis], appended: bool) -> 
         start = lm.encode_prompt(prompt)
         responses = [list(h.tokens) + [base.tokenizer.eos_token_id] * (appended and not h.end) for h in rows]
         if retokenised:
-            start = lm.encode_prompt(base.decode(list(prompt)) if isinstance(prompt[0], int) else prompt)
-            texts = [base.decode(list(h.tokens)).rstrip("\ufffd") for h in rows]
+            asked = base.decode(list(prompt)) if isinstance(prompt[0], int) else prompt
+            start = lm.encode_prompt(asked)
+            texts = [_shown(base, h.tokens, stops).rstrip("\ufffd") for h in rows]
             responses = [
-                lm.tokenizer(text, add_special_tokens=False)["input_ids"]
-                + [lm.tokenizer.eos_token_id] * bool(h.end or appended)
+                _retokenised(lm, lm.render(asked), text) + [lm.tokenizer.eos_token_id] * bool(h.end or appended)
                 for text, h in zip(texts, rows, strict=True)
             ]
         texts = [start + response for response in responses]

@@ -13,10 +13,12 @@ from guiders.self_check import check_cacheable
 
 @dataclass(frozen=True)
 class TokenLogProbs:
-    """Attributes: log_probs: of every continuation token, in nats; is_greedy: is each the most likely one?"""
+    """Attributes: log_probs: of every continuation token, in nats; is_greedy: is each the most likely one?;
+    truncated: tokens of the context's beginning that were not read; of several models, the most."""
 
     log_probs: tuple[float, ...]
     is_greedy: bool
+    truncated: int = 0
 
     @property
     def total(self) -> float:
@@ -24,15 +26,18 @@ class TokenLogProbs:
 
 
 @torch.inference_mode()
-def token_log_probs(guider: Guider, pairs: Sequence[tuple[object, Sequence[int]]]) -> list[TokenLogProbs]:
+def token_log_probs(
+    guider: Guider, pairs: Sequence[tuple[object, Sequence[int]]], on_long_prompt: str = "error"
+) -> list[TokenLogProbs]:
     """Score continuations under ``log_softmax(logits_π + Σ_i w_i (log π_i⁺ − log π_i⁻))``, without temperature or cuts.
 
     Args:
         pairs: (context, continuation): a prompt in any form that `LM.encode_prompt` takes, and the base's token ids.
+        on_long_prompt: "error", or "truncate": a context loses its beginning where both do not fit a model's context.
 
     Raises:
-        GuiderError: the search makes the response's distribution one that can't be normalised; a text longer than a
-            model's context.
+        GuiderError: the search makes the response's distribution one that can't be normalised; a text (under
+            "truncate": a continuation) longer than a model's context.
     """
     if guider.chooses:
         raise GuiderError(
@@ -46,23 +51,30 @@ def token_log_probs(guider: Guider, pairs: Sequence[tuple[object, Sequence[int]]
         if any(not 0 <= int(token) < guider.vocabulary for token in continuation):
             raise GuiderError(f"continuation {index} has an id outside of the vocabulary of {guider.vocabulary}")
     results: dict[int, TokenLogProbs] = {}
-    for index, logits in _continuation_logits(guider, pairs):
+    for index, logits, truncated in _continuation_logits(guider, pairs, on_long_prompt == "truncate"):
         log_probs = logits.log_softmax(-1)
         tokens = torch.tensor(list(pairs[index][1]), dtype=torch.long, device=logits.device)
         chosen = log_probs.gather(-1, tokens[:, None])[:, 0]
-        results[index] = TokenLogProbs(tuple(chosen.tolist()), bool((log_probs.argmax(-1) == tokens).all()))
+        results[index] = TokenLogProbs(tuple(chosen.tolist()), bool((log_probs.argmax(-1) == tokens).all()), truncated)
     return [results[index] for index in range(len(pairs))]
 
 
-def _continuation_logits(guider, pairs):
-    """The guided logits ``[len(continuation), V]`` of every pair, a bounded number of pairs at a time."""
+def _continuation_logits(guider, pairs, truncate: bool):
+    """The guided logits ``[len(continuation), V]`` of every pair, a bounded number of pairs at a time, with the tokens
+    that its context lost."""
     for at in range(0, len(pairs), 64):
         group = pairs[at : at + 64]
+        lost = [0] * len(group)
         parts = []
         for lm in guider.models:
             inputs = []
-            for context, continuation in group:
-                ids = lm.encode_prompt(context) + list(continuation)
+            for index, (context, continuation) in enumerate(group):
+                ids = lm.encode_prompt(context)
+                room = lm.max_length + 1 - len(continuation)  # the last token is only predicted, never read
+                if truncate and 0 < room < len(ids):
+                    lost[index] = max(lost[index], len(ids) - room)
+                    ids = ids[-room:]
+                ids = ids + list(continuation)
                 if len(ids) - 1 > lm.max_length:
                     raise GuiderError(
                         f"{lm.name}: a text of {len(ids)} tokens is longer than its context of {lm.max_length}; "
@@ -75,4 +87,4 @@ def _continuation_logits(guider, pairs):
                 logits[index] = full[len(full) - len(group[index][1]) :].to(guider.base.device, copy=True)
             parts.append(logits)
         for index in range(len(group)):
-            yield at + index, guider.combine([logits[index] for logits in parts])
+            yield at + index, guider.combine([logits[index] for logits in parts]), lost[index]

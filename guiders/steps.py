@@ -16,6 +16,7 @@ from guiders.lane import Lane
 from guiders.next_token import next_token
 from guiders.sampling import Sampling
 from guiders.search.sample import QUANTUM
+from guiders.stops import stop_ids
 
 
 @dataclass
@@ -74,7 +75,8 @@ class Stepper:
 
     def __init__(self, guider: Guider, sampling: Sampling, lanes: list[Lane], wanted: int | None, trace, graphs):
         self.guider, self.sampling, self.lanes, self.wanted, self.trace = guider, sampling, lanes, wanted, trace
-        self.eos = torch.tensor(guider.base.eos_ids, dtype=torch.long, device=guider.base.device)
+        ends = (*guider.base.eos_ids, *stop_ids(guider.base, sampling.stop))
+        self.eos = torch.tensor(ends, dtype=torch.long, device=guider.base.device)
         self.measures_kl = bool(guider.guides) or sampling.temperature == 0 or sampling.top_k > 0 or sampling.top_p < 1
         self.graphs = Graphs(self.step, lanes) if graphs else None
 

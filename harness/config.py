@@ -94,6 +94,10 @@ class Task(Part):
     num_fewshot: Annotated[int, Field(ge=0)] | None = Field(None, description="few-shot examples; null: the task's own")
     apply_chat_template: bool = Field(False, description="prompts go through the base model's chat template")
     system_instruction: str | None = Field(None, description="system message, with the chat template")
+    on_long_prompt: Literal["error", "truncate"] = Field(
+        "error",
+        description="prompts that fill a model's context: all are named, or each loses its beginning",
+    )
     gold: Gold = Field(Gold(), description="a model that scores the responses")
 
 

@@ -20,6 +20,7 @@ class Guided:
         pool: builds it: ``pool.guider(config)``.
         sampling: only what the overrides themselves set; the rest is null and left to the request.
         seed: the first of ``seeds``.
+        on_long_prompt: as in ``harness.config.Task``.
     """
 
     setting: Setting
@@ -27,6 +28,7 @@ class Guided:
     sampling: dict
     seed: int
     batch_tokens: int | None
+    on_long_prompt: str = "error"
 
     @property
     def config(self) -> dict:
@@ -69,7 +71,8 @@ def one_guider(overrides: list[str]) -> Guided:
     asked = {override.partition("=")[0] for override in overrides}
     chosen, unset = sweep.sampling.model_dump(), SamplingSpec().model_dump()
     sampling = {name: chosen[name] if f"sampling.{name}" in asked else unset[name] for name in chosen}
-    return Guided(chosen_setting, Pool(Resolver(), sweep.device), sampling, sweep.seeds[0], sweep.batch_tokens)
+    pool = Pool(Resolver(), sweep.device)
+    return Guided(chosen_setting, pool, sampling, sweep.seeds[0], sweep.batch_tokens, sweep.task.on_long_prompt)
 
 
 def _one_setting(found: list[Setting], overrides: list[str]) -> Setting:

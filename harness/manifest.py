@@ -41,6 +41,10 @@ class Manifest:
         entry = {"prompts": prompts, "sha256": sha256} | ({"repeated_documents": repeated} if repeated else {})
         self.values.setdefault("datasets", {})[name] = entry
 
+    def record_truncated(self, trial: str, prompts: int) -> None:
+        """How many of a trial's prompts were too long and lost their beginning."""
+        self.values.setdefault("truncated_prompts", {})[trial] = prompts
+
     def record_run(self, command: list[str], device: str, models: dict) -> None:
         """What this invocation is; kept from the first invocation that generated anything."""
         self.values["command"] = command

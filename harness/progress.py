@@ -53,6 +53,13 @@ class Progress:
         if self._bar is None:
             print(f"{place} {label}: {time.perf_counter() - began:.1f} s", file=self.stream, flush=True)
 
+    def say(self, line: str) -> None:
+        """A line that stays, above the bar where there is one."""
+        if self._bar is not None:
+            self._bar.console.print(line, markup=False, highlight=False)
+        else:
+            print(line, file=self.stream, flush=True)
+
     def advance(self, samples: int) -> None:
         """So many samples were decoded and recorded."""
         if self._bar is not None:

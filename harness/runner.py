@@ -3,6 +3,7 @@
 import hashlib
 import sys
 
+from guiders.room import fitted
 from harness.adapters.lm_eval import GuidedLM, decode
 from harness.adapters.lm_eval_tasks import LoadedTask
 from harness.errors import UserError
@@ -67,9 +68,12 @@ class Runner:
         guider, task = self._guiders[id(job.setting)], self._tasks[job.file.name]
 
         def generate(prompts, sampling):
-            return decode(guider, prompts, sampling, sweep.batch_tokens, sweep.record.trace)
+            return decode(guider, prompts, sampling, sweep.batch_tokens, sweep.record.trace, sweep.task.on_long_prompt)
 
-        recorder = Recorder(run, trial, generate, sweep.block, self.progress.advance)
+        def check(prompts, sampling):
+            fitted(guider, [one.prompt for one in prompts], sampling, sweep.task.on_long_prompt)
+
+        recorder = Recorder(run, trial, generate, sweep.block, self.progress.advance, check)
         model = GuidedLM.of(lambda: guider, trial.sampling, trial.seed, trial.row(False), recorder.respond)
         with self.progress.trial(job.label, place):
             scored = task.evaluate(model, sweep.task, documents(task.distinct, trial.split, job))
@@ -78,6 +82,9 @@ class Runner:
                 scored = self._gold.added(scored, {row["prompt"]: row["response"] for row in rows})
             record_scores(run, trial, scored)
         texts = list(dict.fromkeys(text for text, _ in scored))
+        if recorder.truncated:
+            self.progress.say(f"{job.label}: {recorder.truncated} prompts were too long and lost their beginning")
+            self.manifest.record_truncated(trial.id, recorder.truncated)
         self.manifest.record_dataset(
             self.plan.dataset(job), len(texts), hashlib.sha256("\0".join(texts).encode()).hexdigest(), task.repeated
         )

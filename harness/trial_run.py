@@ -27,17 +27,30 @@ class Recorder:
         generate: decodes prompts, in their order.
         block: prompts to a block.
         done: called with the number of new records after each block.
+        check: called with all prompts of the trial before any of them is decoded; raises what is wrong with them.
     """
 
-    def __init__(self, run: RunFolder, trial: Trial, generate: Generate, block: int, done: Callable[[int], Any]):
+    def __init__(
+        self,
+        run: RunFolder,
+        trial: Trial,
+        generate: Generate,
+        block: int,
+        done: Callable[[int], Any],
+        check: "Callable[[Sequence[Asked], Sampling], Any] | None" = None,
+    ):
         self.run, self.trial, self.generate, self.block, self.done = run, trial, generate, block, done
+        self.check = check
         self.generated = 0
+        self.truncated = 0
 
     def respond(self, prompts: "Sequence[Asked]", sampling: "Sampling") -> list[str]:
         """The responses, in order; one and the same prompt has one response."""
         lines = self.run.records(self.trial.id)
         rows = self.run.rows(lines)
         distinct = list({one.text: one for one in prompts}.values())
+        if self.check and not all(prompt_key(one.text) in rows for one in distinct):
+            self.check(distinct, sampling)
         for start in range(0, len(distinct), self.block):
             block = distinct[start : start + self.block]
             if all(prompt_key(one.text) in rows for one in block):
@@ -51,6 +64,7 @@ class Recorder:
             lines.append(new)
             self.generated += len(new)
             self.done(len(new))
+        self.truncated = sum(rows[prompt_key(one.text)].get("truncated", 0) > 0 for one in distinct)
         return [rows[prompt_key(one.text)]["response"] for one in prompts]
 
 
@@ -69,6 +83,8 @@ def record(index: int, prompt: str, generation: "Generation") -> dict:
         "forward_passes": generation.forward_passes,
         "seconds": generation.seconds,
     }
+    if generation.truncated:
+        row["truncated"] = generation.truncated
     if generation.trace is not None:
         row["trace"] = generation.trace
     return row

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from harness.compose import dotted, guider_config
-from harness.config import Grid, ModelSpec, Sweep, validated
+from harness.config import Grid, ModelSpec, Sweep, Task, validated
 from harness.errors import UserError
 from harness.models import Resolver, is_model, places
 from harness.nearest import nearest
@@ -34,7 +34,7 @@ class Trial:
         settings: the grid's axes that this guider uses, and their values.
         guider: the guider's configuration, models by revision.
         task: lm-eval name of the task.
-        prompting: few-shot examples, chat template, system message.
+        prompting: few-shot examples, chat template, system message; on_long_prompt, where prompts are cut.
         split: "dev", "test" or "all".
         sampling: temperature, top_k, top_p, max_new_tokens, stop; null: the task's own.
         seed: of the random streams.
@@ -107,14 +107,18 @@ class Setting:
             settings=self.settings,
             guider=_by_revision(self.config, revisions),
             task=task,
-            prompting={
-                name: getattr(sweep.task, name) for name in ("num_fewshot", "apply_chat_template", "system_instruction")
-            },
+            prompting=_prompting(sweep.task),
             split=split,
             sampling=sweep.sampling.model_dump(),
             seed=seed,
             revisions={**revisions, **resolver.code(self.config), "task": revision},
         )
+
+
+def _prompting(task: Task) -> dict:
+    asked = {name: getattr(task, name) for name in ("num_fewshot", "apply_chat_template", "system_instruction")}
+    # ids of trials that cut no prompt stay what they were
+    return asked if task.on_long_prompt == "error" else {**asked, "on_long_prompt": task.on_long_prompt}
 
 
 def settings_of(sweep: Sweep, overrides: list[tuple[str, Any]]) -> list[Setting]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from guiders.classifier import Classifier
-from guiders.lm import is_text
+from guiders.prompt import LongPrompt, as_text
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,8 @@ class _RewardScorer:
 
     def admit(self, slots, prompts):
         for slot, prompt in zip(slots, prompts, strict=True):
-            self.prompts[slot] = prompt if is_text(prompt) else self.base.decode(list(prompt))
+            prompt = as_text(self.base, prompt)
+            self.prompts[slot] = prompt.prompt if isinstance(prompt, LongPrompt) else prompt
 
     def score(self, chunk):
         added = chunk.counts.flatten(1).tolist()
@@ -48,8 +49,7 @@ class _RewardScorer:
             for row, tokens in enumerate(rows):
                 if self.prompts[slot] is not None and added[slot][row]:
                     where.append((slot, row))
-                    # a last character whose bytes are not all there yet is left out
-                    pairs.append((self.prompts[slot], self.base.decode(tokens).rstrip("\ufffd")))
+                    pairs.append((self.prompts[slot], chunk.text(tokens)))
         values = torch.zeros(chunk.counts.shape, dtype=torch.float64).flatten(1)
         self._positions.zero_()
         for (slot, row), pair, reward in zip(where, pairs, self.model.rewards(pairs).tolist(), strict=True):

@@ -1,5 +1,6 @@
 """What a value does inside the decoder: score every row at the end of a chunk, from what its cache holds."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -17,6 +18,8 @@ class Chunk:
         values: ``[P, S]`` the survivors' values before this chunk.
         log_ratio: ``[P, S, K]`` sum over the chunk of log π⁺ − log π⁻ of the row's tokens, where the scorer wants it.
         responses: a function that gives every row's response tokens, as lists ``[P][S·K]`` (it waits for the device).
+        text: a function from such a response's tokens to its text as the user sees it: cut before a stop string, and
+            without a last character that is not all there yet.
     """
 
     tokens: torch.Tensor
@@ -24,7 +27,8 @@ class Chunk:
     ended: torch.Tensor
     values: torch.Tensor
     log_ratio: torch.Tensor | None
-    responses: object
+    responses: Callable[[], list[list[list[int]]]]
+    text: Callable[[list[int]], str]
 
     def with_end(self, cut: torch.Tensor, end: int) -> "Chunk":
         """The same chunk, with the token `end` after the rows ``[P, S, K]`` that were cut, as if they had ended."""

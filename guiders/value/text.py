@@ -2,18 +2,35 @@
 
 import torch
 
-from guiders.errors import GuiderError
 from guiders.full_logits import full_logits
 from guiders.lane import Lane
-from guiders.lm import LM, is_text
+from guiders.lm import LM
 from guiders.log_probs import log_probs
+from guiders.prompt import LongPrompt, as_text
+
+TAIL = 64  # characters of the prompt that can have a part in how a response is cut into tokens
+
+
+def continued(lm: LM, before: str, text: str) -> list[int]:
+    """The tokens of a text that goes on from another one, without those of the other.
+
+    A tokenizer may begin every text with a token of its own (SentencePiece's "▁" stands for a space), so both texts are
+    tokenised together, and the tokens of the first are taken away. Where a token reaches from one into the other, the
+    text follows a line break instead, and where that is no boundary either, it stands alone.
+    """
+    for start in (before, "\n"):
+        first, both = (lm.encode_text(one, special=False) for one in (start, start + text))
+        if both[: len(first)] == first:
+            return both[len(first) :]
+    return lm.encode_text(text, special=False)
 
 
 class TextScorer:
     """Scores every hypothesis' text at each boundary, from a cache of the value's own tokens.
 
     More text can change the last tokens of the text before it, so a row goes on from the longest beginning that its
-    tokens share with its parent's, less one token, whose logits say how likely the next one was.
+    tokens share with its parent's, less one token, whose logits say how likely the next one was. A text that does not
+    fit a model's context loses its beginning.
 
     Args:
         base: whose tokens the responses are.
@@ -32,7 +49,7 @@ class TextScorer:
 
     def admit(self, slots, prompts):
         for slot, prompt in zip(slots, prompts, strict=True):
-            self.prompts[slot] = prompt if is_text(prompt) else self.base.decode(list(prompt))
+            self.prompts[slot] = as_text(self.base, prompt)
         for reader in self.readers:
             reader.admit(slots, [self.prompts[slot] for slot in slots])
 
@@ -42,7 +59,7 @@ class TextScorer:
         for slot, rows in enumerate(chunk.responses()):
             for row, tokens in enumerate(rows):
                 if self.prompts[slot] is not None and added[slot][row]:
-                    texts[slot, row] = (self.text(tokens), ended[slot][row])
+                    texts[slot, row] = (chunk.text(tokens), ended[slot][row])
         values = torch.zeros(chunk.counts.shape, dtype=torch.float64).flatten(1)
         self._positions.zero_()
         for reader, sign in zip(self.readers, self.signs, strict=True):
@@ -50,10 +67,6 @@ class TextScorer:
                 values[slot, row] += sign * value
                 self._positions[slot] += positions
         return values.view(chunk.counts.shape).to(chunk.values)
-
-    def text(self, tokens: list[int]) -> str:
-        """The text so far, without a last character whose bytes are not all there yet."""
-        return self.base.decode(tokens).rstrip("\ufffd")
 
     def commit(self, parents, rows, counts, pending, identity):
         for reader in self.readers:
@@ -82,6 +95,7 @@ class _TextReader:
 
     Attributes:
         read: ``[P][S]`` the tokens each survivor has in the cache, and a score for each (see `TextScorer`'s kinds).
+        tails: ``[P]`` the last characters of each prompt, as this model reads it.
     """
 
     def __init__(self, lm: LM, kind: str, slots: int, search):
@@ -90,17 +104,14 @@ class _TextReader:
         self.survivors, self.successors = search.survivors, search.successors
         self.read: list[list[tuple[list[int], list[float]]]] = [[([], [])] * self.survivors for _ in range(slots)]
         self.prompts: list[list[int]] = [[] for _ in range(slots)]
+        self.tails = [""] * slots
         self.after_prompt: torch.Tensor | None = None  # [P, V] logits after each prompt
         self._rows: dict[tuple[int, int], tuple[list[int], list[float], int]] = {}
 
     def admit(self, slots, prompts):
         ids = [self.lm.encode_prompt(prompt) for prompt in prompts]
-        for prompt in ids:
-            if len(prompt) >= self.lm.max_length:
-                raise GuiderError(
-                    f"{self.lm.name}: a prompt of {len(prompt)} of its tokens leaves no room in its context of "
-                    f"{self.lm.max_length}; shorten the prompt"
-                )
+        for slot, prompt in zip(slots, prompts, strict=True):
+            self.tails[slot] = self.lm.render(prompt.prompt if isinstance(prompt, LongPrompt) else prompt)[-TAIL:]
         logits = self.lane.prefill(slots, ids)
         if self.after_prompt is None:
             self.after_prompt = logits.new_zeros(len(self.read), logits.shape[-1])
@@ -110,13 +121,16 @@ class _TextReader:
 
     def score(self, texts: dict[tuple[int, int], tuple[str, bool]]) -> dict[tuple[int, int], tuple[float, int]]:
         """(slot, row) -> text and whether it has ended; gives (slot, row) -> value and the positions that were read."""
-        new, starts = {}, self.lane.starts.tolist()
+        new, found, starts = {}, {}, self.lane.starts.tolist()
         begin = [
             [starts[p][row // self.successors] for row in range(self.survivors * self.successors)]
             for p in range(len(starts))
         ]
         for (slot, row), (text, ended) in texts.items():
             tokens = self._encode(text, ended, slot)
+            if len(self.prompts[slot]) + len(tokens) > self.lm.max_length:
+                found[slot, row] = self._without_cache(slot, tokens)
+                continue
             before, _ = self.read[slot][row // self.successors]
             shared = next(
                 (i for i, (a, b) in enumerate(zip(tokens, before, strict=False)) if a != b),
@@ -126,7 +140,6 @@ class _TextReader:
             new[slot, row] = tokens
         width = max((len(tokens) - begin[slot][row] for (slot, row), tokens in new.items()), default=0)
         outputs = self._outputs(new, begin, width) if width else None
-        found = {}
         for (slot, row), tokens in new.items():
             start, (_, old) = begin[slot][row], self.read[slot][row // self.successors]
             fresh = outputs[slot][row][: len(tokens) - start] if tokens else []
@@ -140,15 +153,21 @@ class _TextReader:
         return found
 
     def _encode(self, text: str, ended: bool, slot: int) -> list[int]:
-        tokens = self.lm.tokenizer(text, add_special_tokens=False)["input_ids"]
+        tokens = continued(self.lm, self.tails[slot], text)
         if ended and self.lm.tokenizer.eos_token_id is not None:
             tokens = [*tokens, self.lm.tokenizer.eos_token_id]
-        if len(self.prompts[slot]) + len(tokens) > self.lm.max_length:
-            raise GuiderError(
-                f"{self.lm.name}: a response of {len(tokens)} of its tokens is longer than its context of "
-                f"{self.lm.max_length}; lower max_new_tokens"
-            )
         return tokens
+
+    def _without_cache(self, slot: int, tokens: list[int]) -> tuple[float, int]:
+        """Value and positions of a text that is longer than the context: of its end, read anew."""
+        ids = (self.prompts[slot] + tokens)[-self.lm.max_length :]
+        (_, logits), *_ = full_logits(self.lm, [ids])
+        if self.kind == "scalar":
+            return float(logits[-1, 0]), len(ids)
+        if self.kind == "vocab":
+            return float(logits[-2, ids[-1]]), len(ids)
+        following = torch.tensor(ids[1:], device=logits.device)[:, None]
+        return float(log_probs(logits[:-1], following)[-len(tokens) :].double().sum()), len(ids)
 
     def _outputs(self, new, begin, width: int) -> list:
         """The model's output at every new position, as the kind wants it: ``[P][S·K][width]`` numbers."""
@@ -210,5 +229,6 @@ class _TextReader:
     def keep(self, slots):
         kept = slots.tolist()
         self.read, self.prompts = [self.read[slot] for slot in kept], [self.prompts[slot] for slot in kept]
+        self.tails = [self.tails[slot] for slot in kept]
         self.after_prompt = self.after_prompt[slots.to(self.after_prompt.device)]
         self.lane.keep(slots)

@@ -76,7 +76,9 @@ class Decoder:
         if self._guider is None:
             self._guider = self.guided.pool.guider(self.guided.config)
         asked_for = [Asked(text, [{"role": "user", "content": text}] if self.chat else text) for text in prompts]
-        found = decode(self._guider, asked_for, sampling, self.guided.batch_tokens)
+        found = decode(
+            self._guider, asked_for, sampling, self.guided.batch_tokens, on_long_prompt=self.guided.on_long_prompt
+        )
         return {
             "completions": [one.text for one in found],
             "time_per_example": [one.seconds for one in found],

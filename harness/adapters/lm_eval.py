@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import TemplateLM
 from lm_eval.models.utils import normalize_gen_kwargs
-from lm_eval.utils import get_rolling_token_windows, make_disjoint_window, simple_parse_args_string
+from lm_eval.utils import simple_parse_args_string
 
+from harness.adapters.lm_eval_likelihood import check_continuations, log_likelihoods, rolling_windows, under_templates
+from harness.adapters.model_args import overrides
 from harness.errors import UserError
 
 if TYPE_CHECKING:
@@ -19,10 +22,6 @@ if TYPE_CHECKING:
 
 # lm-eval's own limit for a request that names none
 DEFAULT_MAX_NEW_TOKENS = 256
-# the decoder fills its batches by itself
-NOT_OURS = {"batch_size", "max_batch_size"}
-# what lm-eval's command line passes where no device is named
-LM_EVALS_DEVICE = "cuda:0"
 HANDLED = {"until", "max_gen_toks", "temperature", "do_sample", "top_k", "top_p"}
 
 Respond = Callable[[Sequence["Asked"], "Sampling"], list[str]]
@@ -47,7 +46,12 @@ class GuidedLM(TemplateLM):
     ``generate_until`` decodes with the whole guider. ``loglikelihood`` and ``loglikelihood_rolling`` are exact under
     the token-guided distribution; a search has no normalised distribution, so a guider with one refuses them.
 
+    Unguided, texts and numbers are those of lm-eval's ``hf``. A prompt that is too long loses its beginning, and is
+    counted: in the log, and as ``truncated_prompts`` in the results.
+
     Args:
+        rolling_bos: ``loglikelihood_rolling`` also scores the start token that the tokenizer puts before a text, as
+            ``hf`` does; False: each token of the text, and nothing else.
         **arguments: overrides of the sweep's configuration, as in ``preset=embedded,guider=ivg,grid.weight=2``; the
             grid must come to one setting, or hold the guider's default one (`harness.guided.one_guider`).
             ``batch_size`` and ``device`` are lm-eval's own. Built by lm-eval (``simple_evaluate``, ``lm_eval``), the
@@ -57,15 +61,13 @@ class GuidedLM(TemplateLM):
         UserError: bad overrides, or a grid of several settings without the default one.
     """
 
-    def __init__(self, **arguments: Any):
+    def __init__(self, rolling_bos: bool = True, **arguments: Any):
         from harness.guided import one_guider
 
-        if arguments.get("device") == LM_EVALS_DEVICE:
-            arguments["device"] = _device()
-        overrides = [f"{name}={_override(value)}" for name, value in arguments.items() if name not in NOT_OURS]
-        chosen = one_guider(overrides)
+        chosen = one_guider(overrides(arguments))
         self._start(lambda: chosen.pool.guider(chosen.config), chosen.sampling, chosen.seed, chosen.info)
         self._batch_tokens: int | None = chosen.batch_tokens
+        self._rolling_bos = rolling_bos
 
     @classmethod
     def create_from_arg_obj(cls, arg_dict: dict[str, Any], additional_config: dict | None = None) -> "GuidedLM":
@@ -102,6 +104,7 @@ class GuidedLM(TemplateLM):
         self._guider: Guider | None = None
         self._respond: Respond = self._generate
         self._chats: dict[str, list[dict[str, str]]] = {}
+        self._rolling_bos, self._truncated = True, 0
 
     @property
     def guider(self) -> "Guider":
@@ -132,11 +135,10 @@ class GuidedLM(TemplateLM):
         return tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **kwargs) -> list[int]:
-        """Token ids; a text that already starts with the beginning-of-text token gets no second one."""
+        """Token ids; a text that already starts with the token of `prefix_token_id` gets no second one."""
         tokenizer = self.guider.base.tokenizer
         if add_special_tokens is None:
-            bos = tokenizer.bos_token
-            add_special_tokens = not (bos and string.startswith(bos))
+            add_special_tokens = not string.startswith(tokenizer.decode(self.prefix_token_id))
         return tokenizer.encode(string, add_special_tokens=add_special_tokens)
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
@@ -156,7 +158,9 @@ class GuidedLM(TemplateLM):
             continue_final_message=not add_generation_prompt,
         )
         if add_generation_prompt:
-            self._chats[text] = chat_history
+            from guiders.prompt import Chat
+
+            self._chats[text] = Chat(chat_history)
         return text
 
     def asked(self, context: str) -> Asked:
@@ -171,8 +175,8 @@ class GuidedLM(TemplateLM):
         return super().chat_template(chat_template)
 
     def get_model_info(self) -> dict:
-        """The guider's settings and revisions, for lm-eval's results."""
-        return dict(self._info)
+        """The guider's settings and revisions, for lm-eval's results, and how many prompts were too long."""
+        return {**self._info, "truncated_prompts": self._truncated}
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """A response for every request, in order.
@@ -225,38 +229,43 @@ class GuidedLM(TemplateLM):
         return Sampling(**chosen, stop=tuple(stop), seed=repeat_seed(self._seed, repeat))
 
     def _generate(self, prompts: Sequence[Asked], sampling: "Sampling") -> list[str]:
-        return [generation.text for generation in decode(self.guider, prompts, sampling, self._batch_tokens)]
+        found = decode(self.guider, prompts, sampling, self._batch_tokens, on_long_prompt="truncate")
+        self._count_truncated(sum(generation.truncated > 0 for generation in found), len(found))
+        return [generation.text for generation in found]
 
-    def _loglikelihood_tokens(
-        self, requests: list[tuple[Any, list[int], list[int]]], **kwargs
-    ) -> list[tuple[float, bool]]:
-        from guiders import token_log_probs
+    def _count_truncated(self, truncated: int, of: int) -> None:
+        self._truncated += truncated
+        if truncated:
+            logging.getLogger(__name__).warning(
+                "%d of %d prompts were too long for the context and lost their beginning, as with lm-eval's hf",
+                truncated,
+                of,
+            )
 
-        room = self.max_length + 1  # the last token is only predicted, never read
-        pairs = []
-        for _, context, continuation in requests:
-            if len(continuation) >= room:
-                raise UserError(
-                    f"loglikelihood: a continuation of {len(continuation)} tokens does not fit the base's {room - 1}"
-                )
-            pairs.append((context[-(room - len(continuation)) :], continuation))
-        return [(found.total, found.is_greedy) for found in token_log_probs(self.guider, pairs)]
+    def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+        """Log-likelihoods of continuations, and whether greedy decoding writes them.
+
+        Contexts and continuations are tokenised as lm-eval does for ``hf``; where a model has a template, each model
+        reads the context in its own.
+        """
+        check_continuations(requests)
+        if not any(lm.template for lm in self.guider.models):
+            return super().loglikelihood(requests, disable_tqdm)
+        return self._loglikelihood_tokens(
+            under_templates(self.guider.base, requests, lambda context: self.asked(context).prompt)
+        )
+
+    def _loglikelihood_tokens(self, requests: list[tuple[Any, Any, list[int]]], **kwargs) -> list[tuple[float, bool]]:
+        found, truncated = log_likelihoods(self.guider, requests)
+        self._count_truncated(truncated, len(found))
+        return found
 
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
         """The log-likelihood of whole texts, each token predicted once from as much context as fits."""
-        windows, counts = [], []
-        for request in requests:
-            found = get_rolling_token_windows(
-                token_list=self.tok_encode(request.args[0], add_special_tokens=False),
-                prefix_token=self.prefix_token_id,
-                max_seq_len=self.max_length,
-                context_len=1,
-            )
-            pairs = [(None, *make_disjoint_window(window)) for window in found]
-            windows += pairs
-            counts.append(len(pairs))
-        values = iter(value for value, _ in self._loglikelihood_tokens(windows))
-        return [sum(itertools.islice(values, count)) for count in counts]
+        texts = [self.tok_encode(request.args[0], None if self._rolling_bos else False) for request in requests]
+        windows = [rolling_windows(tokens, self.prefix_token_id, self.max_length) for tokens in texts]
+        values = iter(value for value, _ in self._loglikelihood_tokens([pair for some in windows for pair in some]))
+        return [sum(itertools.islice(values, len(some))) for some in windows]
 
 
 def repeat_seed(seed: int, repeat: int) -> int:
@@ -275,19 +284,14 @@ def decode(
     sampling: "Sampling",
     batch_tokens: int | None = None,
     trace: bool = False,
+    on_long_prompt: str = "error",
 ) -> "list[Generation]":
     """The generations of some prompts, in the prompts' order."""
     from guiders import generate
 
-    found = generate(guider, [one.prompt for one in prompts], sampling, batch_tokens=batch_tokens, trace=trace)
+    asked = [one.prompt for one in prompts]
+    found = generate(guider, asked, sampling, batch_tokens, trace, on_long_prompt=on_long_prompt)
     return sorted(found, key=lambda generation: generation.index)
-
-
-def _device() -> str:
-    """lm-eval's default device where there is one, else the processor, as lm-eval's own models do."""
-    import torch
-
-    return LM_EVALS_DEVICE if torch.cuda.is_available() else "cpu"
 
 
 def register() -> None:
@@ -296,17 +300,3 @@ def register() -> None:
 
     if "ivg" not in model_registry:
         model_registry.register("ivg", target="harness.adapters.lm_eval:GuidedLM")
-
-
-def _override(value: Any) -> str:
-    """A value of lm-eval's ``model_args`` in Hydra's grammar."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if value is None:
-        return "null"
-    if isinstance(value, list | tuple):
-        return "[" + ",".join(_override(item) for item in value) + "]"
-    if isinstance(value, int | float):
-        return str(value)
-    escaped = str(value).replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"

@@ -84,7 +84,8 @@ class Tax:
         guider = self.pool.guider(setting.config)
 
         def respond(prompts, sampling):
-            return [one.text for one in decode(guider, prompts, sampling, sweep.batch_tokens)]
+            long = sweep.task.on_long_prompt
+            return [one.text for one in decode(guider, prompts, sampling, sweep.batch_tokens, on_long_prompt=long)]
 
         info = {"guider": setting.method, "settings": setting.settings}
         results = simple_evaluate(

@@ -141,7 +141,7 @@ def test_what_happens_at_a_boundary_does_not_wait_either(method):
     lanes, scorer, stepper, given = prepared(guider, Sampling())
     taken = stepped(stepper, given)
     shape = taken.counts.shape
-    chunk = Chunk(taken.tokens, taken.counts, taken.ended, torch.zeros(shape[:2], device=DEVICE), None, None)
+    chunk = Chunk(taken.tokens, taken.counts, taken.ended, torch.zeros(shape[:2], device=DEVICE), None, list, str)
     rows = torch.zeros(shape[:2], dtype=torch.long, device=DEVICE)
     with OnDevice():
         assert scorer.score(chunk).shape == shape

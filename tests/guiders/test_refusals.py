@@ -1,6 +1,7 @@
 """What can't be decoded is named in one line, before or instead of wrong text."""
 
 import copy
+from functools import partial
 
 import pytest
 import torch
@@ -22,6 +23,7 @@ from guiders import (
 )
 from guiders.laws import decode
 from guiders.naive import naive_generate
+from guiders.stops import whole_characters
 from guiders.value import Chunk
 
 torch.set_num_threads(1)
@@ -126,7 +128,8 @@ def test_a_text_value_scores_rows_that_have_no_text_yet():
         scorer.admit([0], ["q"])
         counts = torch.full((1, 1, 2), 2)
         zero = torch.zeros(1, 1, dtype=torch.float64)
-        chunk = Chunk(torch.tensor([[rows]]), counts, counts < 0, zero, None, lambda: [list(rows)])
+        text = partial(whole_characters, guider.base, stops=())
+        chunk = Chunk(torch.tensor([[rows]]), counts, counts < 0, zero, None, lambda: [list(rows)], text)
         with torch.inference_mode():
             return scorer.score(chunk).flatten().tolist()
 
