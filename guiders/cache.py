@@ -15,12 +15,16 @@ A forward pass is of one of three kinds: ``prefill`` (new prompts, one after the
 prompt segment), ``history`` (rows are survivors) and ``chunk`` (rows are successors).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import accumulate, pairwise
 
 import torch
 from transformers.cache_utils import Cache, DynamicLayer
+from transformers.masking_utils import sliding_window_overlay
+
+from guiders.errors import GuiderError
 
 ALIGNED = 16  # columns that capacities are rounded up to, so that rows of transposed keys are aligned
 
@@ -55,6 +59,30 @@ class Pass:
     def spans(self) -> list[tuple[int, int]]:
         """Where each prompt of a prefill begins and ends in its row."""
         return list(pairwise(accumulate(self.lengths, initial=0)))
+
+
+@dataclass(frozen=True)
+class MaskRule:
+    """Which earlier tokens a layer sees, beside that they are earlier.
+
+    Attributes:
+        function: ``(row, head, query position, key position) -> bool``, as in `transformers.masking_utils`.
+        size: within so many tokens from the beginning of a text, all are seen; None where that is not known.
+    """
+
+    function: Callable
+    size: int | None = None
+
+    @classmethod
+    @cache
+    def window(cls, size: int) -> "MaskRule":
+        """A token sees itself and the `size` - 1 before it."""
+        return cls(sliding_window_overlay(size), size)
+
+    def __call__(self, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
+        """Of positions ``[rows, n, 1]`` and ``[rows, n or 1, columns]``: ``[rows, n, columns]``."""
+        rows = torch.arange(len(query), device=query.device)[:, None, None]
+        return self.function(rows, torch.zeros_like(rows), query, key)
 
 
 def in_a_row(prompts: Sequence[list[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
@@ -101,7 +129,7 @@ class SegmentCache(Cache):
         self.fixed = fixed
         self.segments: list[_Layer] = []
         self.now: Pass | None = None
-        self.current = 0
+        self.written = 0  # layers that have written in this pass
         self._masks: dict = {}
 
     # What transformers asks of a cache. Positions are always given, so lengths are never read from here.
@@ -112,11 +140,23 @@ class SegmentCache(Cache):
         return query_length, 0
 
     def update(self, key_states, value_states, layer_idx, *args, **kwargs):
-        """Write the new keys and values ``[rows, H, n, D]`` of a layer where the pass says."""
-        while len(self.segments) <= layer_idx:
+        """Nothing: `guiders.attention` writes what it is given to attend to."""
+        return key_states, value_states
+
+    def write(self, key_states, value_states) -> "_Layer":
+        """Write the new keys and values ``[rows, H, n, D]`` of the pass's next attention where the pass says.
+
+        Layers are counted as they come, which every pass of a model does in the same order.
+
+        Raises:
+            GuiderError: they are not of the pass's tokens.
+        """
+        if self.written == len(self.segments):
             self.segments.append(_Layer())
-        self.current = layer_idx
-        layer, now = self.segments[layer_idx], self.now
+        layer, now = self.segments[self.written], self.now
+        self.written += 1
+        if key_states.shape[::2][:2] != now.positions.shape:
+            raise GuiderError("it attends to other tokens than those of the text")
         pair = (key_states, value_states)
         slots, survivors, _ = self.shape
         heads, n, _ = key_states.shape[1:]
@@ -130,18 +170,18 @@ class SegmentCache(Cache):
             layer.history = self._room(layer.history, (slots, heads, survivors), pair, now.history)
             # survivors of one slot can differ in length: each writes at its own end
             at = (now.starts - 1).view(slots, 1, survivors, 1, 1)
-            new = [x.view(slots, survivors, heads, 1, -1).transpose(1, 2) for x in pair]
+            new = [x.reshape(slots, survivors, heads, 1, -1).transpose(1, 2) for x in pair]
             _scatter(layer.history, new, at)
         else:
             if layer.chunk is None or len(layer.chunk[0]) < now.offset + n:
                 layer.chunk = self._more_columns(layer.chunk, pair, now.offset + n)
             for segment, new in zip(layer.chunk, pair, strict=True):
-                new = new.view(*self.shape, heads, n, new.shape[-1]).permute(4, 0, 3, 1, 2, 5)
+                new = new.reshape(*self.shape, heads, n, new.shape[-1]).permute(4, 0, 3, 1, 2, 5)
                 if now.column is None:
                     segment[now.offset : now.offset + n] = new
                 else:
                     segment.index_copy_(0, now.column.to(segment.device), new)
-        return pair
+        return layer
 
     @staticmethod
     def _room(segment, leading, pair, length):
@@ -240,11 +280,11 @@ class SegmentCache(Cache):
 
     def begin(self, now: Pass) -> None:
         """A forward pass starts: this is what it does."""
-        self.now, self._masks = now, {}
+        self.now, self._masks, self.written = now, {}, 0
 
-    def mask(self, window: int | None, columns: int, device, dtype) -> torch.Tensor:
+    def mask(self, rule: "MaskRule | None", columns: int, device, dtype) -> torch.Tensor:
         """Additive mask ``[rows, n, prompt + history + chunk columns]`` of the current pass."""
-        key = (window, device, dtype)
+        key = (rule, device, dtype)
         if key not in self._masks:
             now = self.now
             query = now.positions[:, :, None]
@@ -260,8 +300,8 @@ class SegmentCache(Cache):
                 valid.append(torch.ones_like(places[-1], dtype=torch.bool))
             valid, places = torch.cat(valid, -1), torch.cat(places, -1)
             valid = valid & (places <= query)
-            if window is not None:
-                valid &= places > query - window
+            if rule is not None:
+                valid = valid & rule(query, places)
             mask = torch.zeros(valid.shape, dtype=dtype, device=valid.device)
             self._masks[key] = mask.masked_fill_(~valid, torch.finfo(dtype).min).to(device)
         return self._masks[key]
