@@ -19,6 +19,7 @@ from harness.nearest import nearest
 AXIS = re.compile(r"\$\{grid\.(\w+)\}")
 MODEL = re.compile(r"\$\{model\.(\w+)\}")
 BASE = "base"
+BASELINE = "baseline"  # the purpose of the base's random numbers: a search must not be judged by its own first draw
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Trial:
         task: lm-eval name of the task.
         prompting: few-shot examples, chat template, system message.
         split: "dev", "test" or "all".
-        sampling: temperature, top_k, top_p, max_new_tokens, stop; null: the task's own.
+        sampling: temperature, top_k, top_p, max_new_tokens, stop; null: the task's own. The base's has a purpose too.
         seed: of the random streams.
         revisions: of every model, by its place in the guider, and of the task.
     """
@@ -99,7 +100,7 @@ class Setting:
     config: dict = field(repr=False)
 
     def trial(self, task: str, revision: str, split: str, seed: int, sweep: Sweep, resolver: Resolver) -> Trial:
-        """This setting on a split with a seed."""
+        """This setting on a split with a seed; the base draws from a stream of its own."""
         revisions = {place: resolver.revision(spec, place) for place, spec in places(self.config)}
         return Trial(
             method=self.method,
@@ -110,7 +111,7 @@ class Setting:
                 name: getattr(sweep.task, name) for name in ("num_fewshot", "apply_chat_template", "system_instruction")
             },
             split=split,
-            sampling=sweep.sampling.model_dump(),
+            sampling=sweep.sampling.model_dump() | ({"purpose": BASELINE} if self.method == BASE else {}),
             seed=seed,
             revisions={**revisions, "task": revision},
         )

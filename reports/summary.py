@@ -10,6 +10,7 @@ from reports.compare import Change
 from reports.table import Row
 
 UNITS = {"win_rate": "%", "lc_win_rate": "%", "kl": "nats", "length": "characters"}
+FILES_ONLY = ("computed_passes_per_token",)
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -67,8 +68,8 @@ def as_markdown(answer: Answer, changes: list[Change] = ()) -> str:
 
 
 def shown(table_rows: list[Row]) -> list[str]:
-    """The figures that at least one row has, in the report's order."""
-    names = dict.fromkeys(name for row in table_rows for name in row.figures)
+    """The figures that at least one row has, in the report's order, without those that only the files hold."""
+    names = dict.fromkeys(name for row in table_rows for name in row.figures if name not in FILES_ONLY)
     return [name for name in names if any(row.figures.get(name) for row in table_rows)]
 
 
