@@ -125,7 +125,7 @@ def _uncut(guided, base, numbers, temperature: float, kl: bool):
     plain = torch.sub(base, base.amax(-1, keepdim=True).to(guided.dtype), out=guided)
     chosen = chosen - plain.gather(-1, tokens)
     shift = (own - inside.mul_(plain).nansum(-1)) / total
-    normaliser = _exponentials(plain, temperature, inside).sum(-1, dtype=torch.float64).log() - total.log()
+    normaliser = _exponentials(plain, temperature, inside).sum(-1).double().log() - total.log()
     return tokens, finite, (shift / temperature + normaliser).clamp_min(0), chosen / temperature + normaliser[:, None]
 
 

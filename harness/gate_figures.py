@@ -18,7 +18,7 @@ def run_figures(run: "Run", split: str | None = None) -> tuple[dict, dict[str, s
     A setting is named by its method and axes, as in ``ivg weight=1 width=4``: its id holds the hashes of the models,
     and models that are trained on the spot differ by rounding from machine to machine. A prompt's figure is the mean
     over its seeds. Besides the task's own scores there are ``win_rate`` (percent, the base against itself is 50),
-    ``kl`` (nats, token part and search's bound), ``forward_passes``, ``n_tokens`` and ``length`` (characters); no
+    ``kl`` (nats, `reports.divergence.of_records`), ``forward_passes``, ``n_tokens`` and ``length`` (characters); no
     times, which depend on the machine.
 
     Args:
@@ -66,8 +66,10 @@ def run_figures(run: "Run", split: str | None = None) -> tuple[dict, dict[str, s
 
 def _measured(rows: "pd.DataFrame", metrics: list[str], judged: bool) -> "pd.DataFrame":
     """One row per record: its key and figures."""
+    from reports.divergence import of_records
+
     measured = rows[["key", *dict.fromkeys([*metrics, "forward_passes", "n_tokens", "length"])]].copy()
-    measured["kl"] = rows[["kl", "kl_search"]].sum(axis=1, min_count=1)
+    measured["kl"] = of_records(rows)
     if judged:
         preference = rows["preference"].mask((rows["method"] == "base") & rows["preference"].isna(), 1.5)
         measured["win_rate"] = 100 * (preference - 1)

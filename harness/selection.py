@@ -4,11 +4,14 @@ import math
 from collections.abc import Sequence
 from statistics import fmean
 
+import pandas as pd
+
 from harness.errors import UserError
 from harness.nearest import nearest
 from harness.run_folder import RunFolder
 from harness.trials import BASE, Setting, Trial
 from reports.direction import Directions
+from reports.divergence import of_records
 from reports.guard import Guard
 
 # What a guard can bound besides the task's scores: ratios of sums over the records, and means over them.
@@ -73,13 +76,8 @@ def _guarded(run: RunFolder, trials: list[Trial], guard: Guard) -> float:
         return top / bottom if bottom else math.inf
     if guard.name == "length":
         return fmean(len(row["response"]) for *_, row in records)
-    return fmean(_finite(_kl(row), asked, run, trial, key) for trial, key, row in records)
-
-
-def _kl(record: dict) -> float | None:
-    """The divergence of a record in nats: its token part and the search's bound."""
-    parts = [part for part in (record["kl"], record["kl_search"]) if part is not None]
-    return sum(parts) if parts else None
+    kl = of_records(pd.DataFrame([row for *_, row in records], columns=["kl", "kl_search", "log_ratio"]).astype(float))
+    return fmean(_finite(one, asked, run, *of) for one, (*of, _) in zip(kl.tolist(), records, strict=True))
 
 
 def _finite(value: float | None, asked: str, run: RunFolder, trial: Trial, key: str) -> float:

@@ -80,7 +80,9 @@ def record(index: int, prompt: str, generation: "Generation") -> dict:
         "value": generation.value,
         "kl": generation.kl,
         "kl_search": generation.kl_search,
+        "log_ratio": generation.log_ratio,
         "forward_passes": generation.forward_passes,
+        "computed_passes": generation.computed_passes,
         "seconds": generation.seconds,
     }
     if generation.truncated:

@@ -19,6 +19,7 @@ from harness.nearest import nearest
 AXIS = re.compile(r"\$\{grid\.(\w+)\}")
 MODEL = re.compile(r"\$\{model\.(\w+)\}")
 BASE = "base"
+BASELINE = "baseline"  # the purpose of the base's random numbers: a search must not be judged by its own first draw
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Trial:
         task: lm-eval name of the task.
         prompting: few-shot examples, chat template, system message; on_long_prompt, where prompts are cut.
         split: "dev", "test" or "all".
-        sampling: temperature, top_k, top_p, max_new_tokens, stop; null: the task's own.
+        sampling: temperature, top_k, top_p, max_new_tokens, stop; null: the task's own. The base's has a purpose too.
         seed: of the random streams.
         revisions: of every model and of code of the user's own, by its place in the guider, and of the task.
     """
@@ -100,7 +101,7 @@ class Setting:
     config: dict = field(repr=False)
 
     def trial(self, task: str, revision: str, split: str, seed: int, sweep: Sweep, resolver: Resolver) -> Trial:
-        """This setting on a split with a seed."""
+        """This setting on a split with a seed; the base draws from a stream of its own."""
         revisions = {place: resolver.revision(spec, place) for place, spec in places(self.config)}
         return Trial(
             method=self.method,
@@ -109,7 +110,7 @@ class Setting:
             task=task,
             prompting=_prompting(sweep.task),
             split=split,
-            sampling=sweep.sampling.model_dump(),
+            sampling=sweep.sampling.model_dump() | ({"purpose": BASELINE} if self.method == BASE else {}),
             seed=seed,
             revisions={**revisions, **resolver.code(self.config), "task": revision},
         )

@@ -132,8 +132,9 @@ def _caveats(table: Table) -> list[str]:
     said = []
     if any(row.kl_bound for row in table.rows):
         said.append(
-            "KL of a search is an upper bound (marked ≤): log N − (N−1)/N for best-of-N, log W + Σ log K over "
-            "the chunks for a chunk beam, plus the token part. Without a search it is the exact sum on each path."
+            "KL of a search is an upper bound (marked ≤): log N − (N−1)/N for best-of-N, Σ (log K − (K−1)/K) over "
+            "the chunks for a chunk beam of W = 1, log W + Σ log K for a wider one, plus the mean log-ratio of guided "
+            "and base probability of what was chosen. Without a search it is the exact sum on each path."
         )
     uses = {row.difficulty for row in table.rows} - {None}
     flat = [row for row in table.rows if _flattened(row)]

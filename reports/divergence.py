@@ -1,17 +1,32 @@
-"""Bounds on the KL divergence of a search from the distribution that it samples (in nats).
+"""Divergence of a guided model from its base, from records, and bounds on that of a search (in nats).
 
-A search draws from a proposal π (the base, or the base with token guidance) and selects. Both bounds are on
-KL(search ‖ π); where the tokens are guided, add the token part, the exact sum on the response's own path.
+A search S draws from π_g (the base π, or the base with token guidance and cuts) and selects:
+KL(S ‖ π) = KL(S ‖ π_g) + E_S[log π_g(y) − log π(y)]. The functions bound the first term; `of_records` adds the second.
+docs/method.md has the proofs.
 """
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 
 from reports.errors import ReportError
 
 
+def of_records(records: pd.DataFrame) -> np.ndarray:
+    """KL from the base in nats, one figure a record: its mean over prompts and seeds is the divergence, or bounds it.
+
+    Where a search chose, ``kl_search + log_ratio``; elsewhere ``kl``, the exact sum on the response's own path. NaN
+    where nothing was recorded, and where a guided search was recorded before there was a log-ratio: its bound is not
+    known.
+    """
+    kl, search, ratio = (records[name].to_numpy(float) for name in ("kl", "kl_search", "log_ratio"))
+    bounded = np.where(np.isnan(ratio) & (kl == 0), search, search + ratio)
+    return np.where((search > 0) | ~np.isnan(ratio), bounded, kl)
+
+
 def best_of_n(n: ArrayLike) -> np.ndarray | float:
-    """log N − (N−1)/N, an upper bound on KL(best-of-N ‖ π), exact when no two responses tie and π is continuous.
+    """log N − (N−1)/N, an upper bound on KL(rule ‖ π) of any rule that returns one of N independent draws; exact for
+    best-of-N where no two responses tie and π is continuous.
 
     With F the distribution function of the value under π, the chosen response has density N·F^(N−1) to π, and
     E[log N + (N−1) log F] = log N − (N−1)/N (Stiennon et al. 2020, app. G.3; Beirami et al. 2024 for the bound).
@@ -20,28 +35,18 @@ def best_of_n(n: ArrayLike) -> np.ndarray | float:
     return _plain(np.log(n) - (n - 1) / n)
 
 
-def chunk_beam(width: ArrayLike, successors: ArrayLike, selections: ArrayLike) -> np.ndarray | float:
-    """log W + m·log K, an upper bound on KL(chunk beam search ‖ π).
+def chunk_beam(width: ArrayLike, successors: ArrayLike, chunks: ArrayLike) -> np.ndarray | float:
+    """An upper bound on KL(chunk beam search ‖ π) for responses of m chunks: m (log K − (K−1)/K) where W = 1, else
+    log W + m log K.
 
-    The search starts W·K rows and at each of the first m−1 selections keeps W rows and copies each K times, so after
-    m chunks there are W·K rows that were drawn from π along W·K^m possible lines of descent. A line of descent, taken
-    alone, is a draw from π, so a text y is expected among the rows at most W·K^m·π(y) times, and the search returns it
-    at most as often as it is among the rows: q(y) ≤ W·K^m·π(y). Hence KL(q ‖ π) = E_q[log q/π] ≤ log W + m·log K.
-
-    `selections` is m, the number of chunks that were selected from, the last one included. W=K=1 gives zero.
+    Where m differs between responses, the bound is the mean over the responses that the search gives. One chunk for
+    all, or K = 1, is one of W·K draws: `best_of_n` bounds it more tightly.
     """
     width, successors = _counts("chunk beam width", width), _counts("chunk beam successors", successors)
-    selections = np.asarray(selections, float)
-    if not (np.isfinite(selections) & (selections >= 0)).all():
-        raise ReportError("chunk beam: a negative number of selections; give the chunks that were selected from")
-    return _plain(np.log(width) + selections * np.log(successors))
-
-
-def chunk_beam_path(width: ArrayLike, successors: ArrayLike) -> float:
-    """log W + Σ log K_t for the numbers of successors K_t that each selection really gave a survivor (ended hypotheses
-    free slots, so K_t may exceed K; where survivors differ, give the largest)."""
-    width, successors = _counts("chunk beam width", width), _counts("chunk beam successors", successors)
-    return float(np.log(width) + np.log(successors).sum())
+    chunks = np.asarray(chunks, float)
+    if not (np.isfinite(chunks) & (chunks >= 0)).all():
+        raise ReportError("chunk beam: a negative number of chunks; give those that the response has")
+    return _plain(np.where(width == 1, chunks * best_of_n(successors), np.log(width) + chunks * np.log(successors)))
 
 
 def _counts(name: str, values: ArrayLike) -> np.ndarray:

@@ -23,7 +23,9 @@ RECORD_FIELDS = {
     "value": float("nan"),
     "kl": float("nan"),
     "kl_search": float("nan"),
+    "log_ratio": float("nan"),
     "forward_passes": float("nan"),
+    "computed_passes": float("nan"),
     "seconds": float("nan"),
     "index": -1,
     "trace": None,
@@ -99,7 +101,8 @@ def load_run(path: str | Path) -> Run:
     if not rows:
         raise ReportError(f"{path}: no records yet; let the sweep finish its first trial")
     records = pd.DataFrame(rows)
-    for name in ("value", "kl", "kl_search", "forward_passes", "seconds", "preference", "len_1", "len_2"):
+    cost = ("value", "kl", "kl_search", "log_ratio", "forward_passes", "computed_passes", "seconds")
+    for name in (*cost, "preference", "len_1", "len_2"):
         records[name] = pd.to_numeric(records[name], errors="coerce") if name in records else float("nan")
     records["length"] = records["response"].str.len().astype(float)
     metrics = _add_scores(records, scores)

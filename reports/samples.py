@@ -4,6 +4,7 @@ import json
 import math
 
 from reports.answer import Answer
+from reports.divergence import of_records
 from reports.table import Table
 
 BUDGET = 2_400_000  # bytes of samples in index.html: plotly.js takes 4.8 of its 8 MB
@@ -72,8 +73,8 @@ def _data(table: Table, answer: Answer, frame, limit: int | None, note: str) -> 
         for name in ("setting", "split", "key", "seed", "response", "preference", "n_tokens", "finish_reason")
     )
     rows = []
-    for setting, split, key, seed, response, preference, tokens, finish, score, kl, search, value, trace in zip(
-        *columns, gold, frame["kl"], frame["kl_search"], frame["value"], frame["trace"], strict=True
+    for setting, split, key, seed, response, preference, tokens, finish, score, kl, value, trace in zip(
+        *columns, gold, of_records(frame), frame["value"], frame["trace"], strict=True
     ):
         cut = limit is not None and len(response) > limit
         rows.append(
@@ -86,7 +87,7 @@ def _data(table: Table, answer: Answer, frame, limit: int | None, note: str) -> 
                 _round(preference),
                 int(tokens),
                 finish if isinstance(finish, str) else None,
-                _round(kl + search if kl == kl and search == search else kl),
+                _round(kl),
                 _round(value),
                 _finite(trace) if isinstance(trace, dict) else None,
             ]

@@ -11,6 +11,7 @@ from reports.compute import PASSES, Budgets
 from reports.naming import digits, figure_name
 from reports.table import Row
 
+FILES_ONLY = ("computed_passes_per_token",)
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -80,8 +81,8 @@ def as_markdown(answer: Answer, changes: list[Change] = ()) -> str:
 
 
 def shown(table_rows: list[Row]) -> list[str]:
-    """The figures that at least one row has, in the report's order."""
-    names = dict.fromkeys(name for row in table_rows for name in row.figures)
+    """The figures that at least one row has, in the report's order, without those that only the files hold."""
+    names = dict.fromkeys(name for row in table_rows for name in row.figures if name not in FILES_ONLY)
     return [name for name in names if any(row.figures.get(name) for row in table_rows)]
 
 

@@ -7,11 +7,16 @@ from functools import cached_property
 import numpy as np
 
 from reports.bootstrap import Difference, Draws, Interval, Point, Resamples, difference
+from reports.divergence import of_records
 from reports.lengths import Adjusted, adjusted_win_rate
 from reports.run import Run
 from reports.setting import Setting
 
-RATIOS = {"tokens_per_second": ("n_tokens", "seconds"), "forward_passes_per_token": ("forward_passes", "n_tokens")}
+RATIOS = {
+    "tokens_per_second": ("n_tokens", "seconds"),
+    "forward_passes_per_token": ("forward_passes", "n_tokens"),
+    "computed_passes_per_token": ("computed_passes", "n_tokens"),
+}
 TIMED = {"tokens_per_second"}
 OPENING = ("gold_reward", "win_rate", "lc_win_rate", "fluency", "kl", "length", *RATIOS)
 EVEN = 50.0  # a win rate of the base against itself, by construction
@@ -119,9 +124,8 @@ class Table:
     def _column(part, name: str) -> np.ndarray:
         if name == "win_rate":
             return 100 * (part["preference"].to_numpy(float) - 1)
-        if name == "kl":  # token part and search bound add up; a guider without one of them records nothing or zero
-            parts = part[["kl", "kl_search"]]
-            return parts.sum(axis=1, min_count=1).to_numpy(float)
+        if name == "kl":
+            return of_records(part)
         return part[name].to_numpy(float)
 
     def mean(self, setting: str, split: str, name: str) -> Interval | None:

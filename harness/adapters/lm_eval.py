@@ -88,7 +88,8 @@ class GuidedLM(TemplateLM):
 
         Args:
             load: gives the guider.
-            sampling: temperature, top_k, top_p, max_new_tokens (each null: as the request says) and stop.
+            sampling: temperature, top_k, top_p, max_new_tokens (each null: as the request says), stop, and where the
+                random numbers have one, their purpose.
             info: what ``get_model_info`` tells.
             respond: prompts and sampling to responses, in order.
         """
@@ -225,6 +226,7 @@ class GuidedLM(TemplateLM):
             "max_new_tokens": kwargs["max_gen_toks"],
         }
         chosen = {name: asked[name] if self._sampling.get(name) is None else self._sampling[name] for name in asked}
+        chosen["purpose"] = self._sampling.get("purpose", "")
         stop = dict.fromkeys([*(text for text in kwargs["until"] if text), *self._sampling.get("stop", [])])
         return Sampling(**chosen, stop=tuple(stop), seed=repeat_seed(self._seed, repeat))
 

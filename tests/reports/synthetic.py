@@ -190,6 +190,7 @@ def _write_trial(path, trial, item, rng, prompts, texts, gold, base_gold, base_t
     for i, prompt in enumerate(prompts):
         key = hashlib.sha256(prompt.encode()).hexdigest()[:16]
         n_tokens = len(texts[i].split())
+        tokens_kl = max(0.0, float(item.kl + rng.normal(0, 0.2))) if item.kl else 0.0
         record = {
             "key": key,
             "index": i,
@@ -198,9 +199,11 @@ def _write_trial(path, trial, item, rng, prompts, texts, gold, base_gold, base_t
             "n_tokens": n_tokens,
             "finish_reason": "length" if i % 7 == 0 else "eos",
             "value": None if item.value is None else float(item.value + rng.normal(0, 0.4)),
-            "kl": max(0.0, float(item.kl + rng.normal(0, 0.2))) if item.kl else 0.0,
+            "kl": tokens_kl,
             "kl_search": item.kl_search,
+            "log_ratio": 1.3 * tokens_kl if item.kl_search else None,
             "forward_passes": n_tokens * item.rows * (3 if item.method == "ivg" else 1),
+            "computed_passes": (n_tokens + 2) * item.rows * (3 if item.method == "ivg" else 1),
             "seconds": float(n_tokens * (0.001 + 0.0002 * item.rows) * rng.uniform(0.8, 1.2)),
         }
         if trace and i < 20 and item.method in ("ivg", "eft", "cbs_explicit"):

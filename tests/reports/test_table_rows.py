@@ -63,11 +63,13 @@ def test_ratios_are_sums_over_sums(exact):
     tokens = sum(r["n_tokens"] for r in records)
     assert row["tokens_per_second"].mean == pytest.approx(tokens / sum(r["seconds"] for r in records))
     assert row["forward_passes_per_token"].mean == pytest.approx(sum(r["forward_passes"] for r in records) / tokens)
+    computed = row["computed_passes_per_token"]
+    assert computed.mean == pytest.approx(sum(r["computed_passes"] for r in records) / tokens)
     assert row["length"].mean == pytest.approx(np.mean([len(r["response"]) for r in records]))
 
 
 def test_kl_is_the_bound_for_a_search_and_exact_without(exact):
-    _, truth, table = exact
+    folder, truth, table = exact
     for row in table.rows:
         item = truth[row.setting.id]
         assert row.kl_bound == (item.kl_search > 0)
@@ -76,6 +78,25 @@ def test_kl_is_the_bound_for_a_search_and_exact_without(exact):
             assert row.figures["kl"].mean == pytest.approx(math.log(n) - (n - 1) / n)
         if item.method == "base":
             assert row.figures["kl"].mean == 0
+        records = by_hand(folder, row.setting.id, row.split)
+        if item.method == "ivg":  # guided tokens in a search: not the path's own sum, which a search has chosen
+            expected = [r["kl_search"] + r["log_ratio"] for r in records]
+            assert row.figures["kl"].mean == pytest.approx(np.mean(expected))
+        if item.method == "eft":
+            assert row.figures["kl"].mean == pytest.approx(np.mean([r["kl"] for r in records]))
+
+
+def test_a_guided_search_of_which_no_log_ratio_was_recorded_has_no_bound(tmp_path):
+    """Records from before the column: an unguided search's bound holds, the sum that was shown for others is none."""
+    truth = write_run(tmp_path / "run", n_dev=6, n_test=0)
+    for file in (tmp_path / "run" / "records").iterdir():
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        file.write_text("".join(json.dumps({k: v for k, v in r.items() if k != "log_ratio"}) + "\n" for r in rows))
+    table = build(load_run(tmp_path / "run"), resamples=20)
+    for row in table.rows:
+        assert (row.figures["kl"] is None) == (truth[row.setting.id].method == "ivg")
+        if row.setting.method == "best_of_n":
+            assert row.figures["kl"].mean == pytest.approx(truth[row.setting.id].kl_search)
 
 
 def test_seeds_of_a_prompt_are_one_prompt(exact):

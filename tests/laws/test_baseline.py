@@ -1,0 +1,81 @@
+"""A search against the base, from decoding to the win rate: with a continuous reward the answer is known."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from lm_eval.api.instance import Instance
+from tiny_models import END, VOCAB, words
+
+from guiders import LM, BestOfN, Guider, ImplicitValue
+from guiders.tabular import TabularLM
+from harness.adapters.lm_eval import GuidedLM, decode
+from harness.compose import compose
+from harness.config import Sweep, validated
+from harness.judging import Judging
+from harness.models import Resolver
+from harness.run_folder import RunFolder
+from harness.trial_run import Recorder, record_scores
+from harness.trials import Setting
+from reports.run import load_run
+from reports.table import build
+
+TOKENS = 14  # of three letters: two responses are hardly ever equal
+PROMPTS = ["".join(letters) + "a" for letters in itertools.product("abcdefghijklm", repeat=3)]
+
+
+def tables() -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    logits = torch.full((3, 20, VOCAB, VOCAB), -1e9, dtype=torch.float64)
+    logits[..., :3] = torch.randn(3, 20, VOCAB, 3, generator=generator, dtype=torch.float64)
+    return list(logits)
+
+
+def rewards(texts: list[str], tuned: torch.Tensor, untuned: torch.Tensor) -> torch.Tensor:
+    """What the search goes by, term by term from the tables."""
+    ids = torch.tensor([[ord(letter) - 97 for letter in text] for text in texts])
+    places = torch.arange(3, ids.shape[1] - 1)
+    gain = tuned.log_softmax(-1) - untuned.log_softmax(-1)
+    return gain[places, ids[:, 3:-1], ids[:, 4:]].sum(-1)
+
+
+@pytest.mark.parametrize("n", [2, 4])
+def test_best_of_n_wins_n_of_n_plus_one(n, tmp_path):
+    """N + 1 independent draws, of which N are the search's: the best of all is among those with N/(N+1).
+
+    Judged against its own first draw, as where base and search share their random numbers, it would win
+    1 − 1/(2N): it loses never and ties in 1/N of the cases.
+    """
+    plain, *pair = tables()
+    base, tuned, untuned = (LM(TabularLM(logits, END), words(), name="table") for logits in (plain, *pair))
+    guiders = {
+        "base": Guider(base),
+        "best_of_n": Guider(base, value=ImplicitValue(tuned, untuned), search=BestOfN(n)),
+    }
+    sweep = validated(Sweep, compose("sweep", []).config)
+    run, trials = RunFolder(tmp_path / "run"), {}
+    run.open()
+    for method, guider in guiders.items():
+        setting = Setting(method, {}, {"search": {"n": n}})
+        trial = trials[method] = setting.trial("letters", "1", "all", 0, sweep, Resolver(build=False))
+        recorder = Recorder(
+            run, trial, lambda asked, sampling, guider=guider: decode(guider, asked, sampling), 512, lambda new: None
+        )
+        model = GuidedLM.of(lambda guider=guider: guider, trial.sampling, trial.seed, {}, recorder.respond)
+        arguments = {"until": [], "max_gen_toks": TOKENS, "temperature": 1.0, "do_sample": True}
+        requests = [Instance("generate_until", {}, (prompt, arguments), 0) for prompt in PROMPTS]
+        texts = model.generate_until(requests)
+        # so large that the judge's sigmoid is a comparison
+        scores = 1e6 * rewards([prompt + text for prompt, text in zip(PROMPTS, texts, strict=True)], *pair)
+        record_scores(run, trial, [(p, {"gold_reward": float(s)}) for p, s in zip(PROMPTS, scores, strict=True)])
+    run.write_trials((trial, True) for trial in trials.values())
+    Judging({"name": "reward"}, "gold_reward").judge(run, trials["best_of_n"], trials["base"])
+    run.close()
+    table = build(load_run(run.path), resamples=200)
+    won = table.row(trials["best_of_n"].setting, "all").figures["win_rate"]
+    known, shared = 100 * n / (n + 1), 100 * (1 - 1 / (2 * n))
+    error = 100 * math.sqrt(n / (n + 1) ** 2 / len(PROMPTS))
+    assert abs(won.mean - known) < 3 * error
+    assert shared - known > 6 * error  # so what comes of shared numbers would be seen
+    assert won.low <= known <= won.high < shared
