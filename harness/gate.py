@@ -15,6 +15,7 @@ from harness.gate_figures import run_figures
 from harness.nearest import nearest
 from harness.options import show_options
 from harness.run_folder import write_text
+from reports.direction import Directions
 from reports.gate import Metric, compare, record
 from reports.run import load_run
 from reports.verdict import junit, markdown
@@ -26,8 +27,9 @@ class Held(Part):
     tolerance: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         0.0, description="loss that is accepted, in the metric's unit"
     )
-    direction: Literal["higher", "lower", "same"] = Field(
-        "higher", description="which way is better; same: neither, it must not move by more than the tolerance"
+    direction: Literal["higher", "lower", "same"] | None = Field(
+        None,
+        description="which way is better; same: neither, it must not move by more than the tolerance; null: the task's",
     )
 
 
@@ -66,7 +68,9 @@ def main(arguments: list[str]) -> int:
     recording = SWITCH in arguments
     spec = validated(Gate, compose("gate", [word for word in arguments if word != SWITCH]).config)
     path, file = Path(spec.run).expanduser(), Path(spec.baseline).expanduser()
-    figures, revisions = run_figures(load_run(path), spec.split)
+    loaded = load_run(path)
+    held = directed(spec.metrics, loaded.directions)
+    figures, revisions = run_figures(loaded, spec.split)
     run = record(figures, revisions)  # compared as it would be recorded: what is identical differs by exactly 0
     if recording:
         _write(file, layout(run) + "\n")
@@ -75,9 +79,9 @@ def main(arguments: list[str]) -> int:
         return 0
     baseline = read_baseline(file)
     for side, found in (("run", run), ("baseline", baseline)):
-        _refuse_unmeasured(side, found, spec.metrics)
-    metrics = [row for _, rows in _rows(spec.metrics) for row in rows]
-    result = compare(_columns(run, spec.metrics), _columns(baseline, spec.metrics), metrics)
+        _refuse_unmeasured(side, found, held)
+    metrics = [row for _, rows in _rows(held) for row in rows]
+    result = compare(_columns(run, held), _columns(baseline, held), metrics)
     text = markdown(result) + "\n" + _models(revisions, baseline["hashes"]) + "\n"
     print(text)
     _write(Path(spec.junit).expanduser() if spec.junit else path / "gate.xml", junit(result))
@@ -116,11 +120,17 @@ def layout(value: Any, depth: int = 0) -> str:
     return "{\n" + ",\n".join(lines) + "\n" + " " * depth + "}"
 
 
+def directed(held: dict[str, Held], directions: Directions) -> dict[str, Held]:
+    """What is held, each in its own direction or else the task's; what is better neither way must stay the same."""
+    own = {name: rule.direction or directions.of(name) or "same" for name, rule in held.items()}
+    return {name: rule.model_copy(update={"direction": own[name]}) for name, rule in held.items()}
+
+
 def _rows(held: dict[str, Held]) -> Iterator[tuple[str, list[Metric]]]:
     """The rows of the gate by the figure they hold: one each, but two for what may move neither way."""
     for name, rule in held.items():
-        directions = {f"{name} not lower": "higher", f"{name} not higher": "lower"}
-        directions = directions if rule.direction == "same" else {name: rule.direction}
+        both = {f"{name} not lower": "higher", f"{name} not higher": "lower"}
+        directions = both if rule.direction == "same" else {name: rule.direction or "higher"}
         yield name, [Metric(row, rule.tolerance, direction) for row, direction in directions.items()]
 
 
