@@ -11,7 +11,7 @@ from harness.compose import compose
 from harness.config import Part, validated
 from harness.errors import UserError
 from harness.gate_figures import run_figures
-from harness.gate_metrics import Held, columns, metrics, refuse_unmeasured
+from harness.gate_metrics import Held, columns, directed, metrics, refuse_unmeasured
 from harness.options import show_options
 from harness.run_folder import write_text
 from reports.gate import compare, record
@@ -81,7 +81,9 @@ def main(arguments: list[str]) -> int:
         if recording:
             raise UserError(f"against={spec.against}: nothing is recorded of a comparison; leave out {SWITCH}")
         return _against(path, spec)
-    figures, revisions = run_figures(load_run(path), spec.split)
+    loaded = load_run(path)
+    held = directed(spec.metrics, loaded.directions)
+    figures, revisions = run_figures(loaded, spec.split)
     run = record(figures, revisions)  # compared as it would be recorded: what is identical differs by exactly 0
     if recording:
         _write(file, layout(run) + "\n")
@@ -90,8 +92,8 @@ def main(arguments: list[str]) -> int:
         return 0
     baseline = read_baseline(file)
     for side, found in (("run", run), ("baseline", baseline)):
-        refuse_unmeasured(side, found, spec.metrics)
-    result = compare(columns(run, spec.metrics), columns(baseline, spec.metrics), metrics(spec.metrics))
+        refuse_unmeasured(side, found, held)
+    result = compare(columns(run, held), columns(baseline, held), metrics(held))
     text = markdown(result) + "\n" + _models(revisions, baseline["hashes"]) + "\n"
     print(text)
     _write(Path(spec.junit).expanduser() if spec.junit else path / "gate.xml", junit(result))

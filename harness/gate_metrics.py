@@ -8,6 +8,7 @@ from pydantic import Field
 from harness.config import Part
 from harness.errors import UserError
 from harness.nearest import nearest
+from reports.direction import Directions
 from reports.gate import Metric
 
 
@@ -15,16 +16,23 @@ class Held(Part):
     tolerance: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         0.0, description="loss that is accepted, in the metric's unit"
     )
-    direction: Literal["higher", "lower", "same"] = Field(
-        "higher", description="which way is better; same: neither, it must not move by more than the tolerance"
+    direction: Literal["higher", "lower", "same"] | None = Field(
+        None,
+        description="which way is better; same: neither, it must not move by more than the tolerance; null: the task's",
     )
+
+
+def directed(held: dict[str, Held], directions: Directions) -> dict[str, Held]:
+    """What is held, each in its own direction or else the task's; what is better neither way must stay the same."""
+    own = {name: rule.direction or directions.of(name) or "same" for name, rule in held.items()}
+    return {name: rule.model_copy(update={"direction": own[name]}) for name, rule in held.items()}
 
 
 def rows(held: dict[str, Held]) -> Iterator[tuple[str, list[Metric]]]:
     """The rows of the gate by the figure they hold: one each, but two for what may move neither way."""
     for name, rule in held.items():
-        directions = {f"{name} not lower": "higher", f"{name} not higher": "lower"}
-        directions = directions if rule.direction == "same" else {name: rule.direction}
+        both = {f"{name} not lower": "higher", f"{name} not higher": "lower"}
+        directions = both if rule.direction == "same" else {name: rule.direction or "higher"}
         yield name, [Metric(row, rule.tolerance, direction) for row, direction in directions.items()]
 
 

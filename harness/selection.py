@@ -77,7 +77,8 @@ def _guarded(run: RunFolder, trials: list[Trial], guard: Guard) -> float:
     if guard.name == "length":
         return fmean(len(row["response"]) for *_, row in records)
     kl = of_records(pd.DataFrame([row for *_, row in records], columns=["kl", "kl_search", "log_ratio"]).astype(float))
-    return fmean(_finite(one, asked, run, *of) for one, (*of, _) in zip(kl.tolist(), records, strict=True))
+    found = zip(kl.tolist(), records, strict=True)
+    return fmean(_finite(value, asked, run, trial, key) for value, (trial, key, _) in found)
 
 
 def _finite(value: float | None, asked: str, run: RunFolder, trial: Trial, key: str) -> float:

@@ -8,7 +8,7 @@ from reports.choice import Comparison, choose, is_base
 from reports.compute import Budgets, at_equal_passes, at_equal_rows
 from reports.direction import Directions
 from reports.guard import Guard
-from reports.headline import sentence, warnings
+from reports.headline import cost, sentence, warnings
 from reports.missing import sentences
 from reports.naming import ARROWS, UNITS, WIN_RATES, counted, figure_name
 from reports.table import Row, Table
@@ -30,7 +30,7 @@ class Answer:
         equal_passes: each method's best setting under budgets of forward passes, None where all cost the same.
         judges: who judged the win rates, in a few words for the head of a column; "" where nobody did.
         about: (what, text) of the base model, the date and the judges, as far as the run's files say.
-        question, sentence: plain text.
+        question, sentence, cost: plain text: what was asked, what was found, and what it costs beside the base.
         caveats: what a reader must know before believing it, plain sentences.
     """
 
@@ -48,6 +48,7 @@ class Answer:
     about: list[tuple[str, str]]
     question: str
     sentence: str
+    cost: str
     caveats: list[str]
 
     def heading(self, name: str, judged: bool = True) -> str:
@@ -55,7 +56,7 @@ class Answer:
         text = figure_name(name).replace("length-controlled", "LC")
         text += f" ({UNITS[name]})" if name in UNITS else ""
         way = self.directions.of(name)
-        text += f" {ARROWS[way]}" if way else ""
+        text += f"\N{NO-BREAK SPACE}{ARROWS[way]}" if way else ""
         return f"{text}, by {self.judges}" if judged and name in WIN_RATES and self.judges else text
 
 
@@ -101,6 +102,7 @@ def answer(table: Table, metric: str = "gold_reward", guards: Sequence[Guard] = 
         about=_about(table, names),
         question=_question(table, reported, chosen_on),
         sentence=sentence(choice, comparisons),
+        cost=cost(choice),
         caveats=warnings(choice) + caveats + _caveats(table),
     )
 

@@ -11,7 +11,7 @@ LEVEL = 0.05
 
 
 def sentence(choice: Choice, comparisons: list[Comparison]) -> str:
-    """What was found and what it costs.
+    """What was found, and what must be known to believe it.
 
     Args:
         comparisons: the best setting against each other method's, the base first.
@@ -29,7 +29,7 @@ def sentence(choice: Choice, comparisons: list[Comparison]) -> str:
     else:
         found = _no_gain(choice, best, to_base)
     more = (unreadable(choice, best), edge(choice, best), _broken_guard(choice, best))
-    return " ".join(filter(None, [found, _cost(choice, best, base), *(text and f"{text}." for text in more)]))
+    return " ".join([found, *(f"{text}." for text in more if text)])
 
 
 def warnings(choice: Choice) -> list[str]:
@@ -153,11 +153,14 @@ def _gap(choice: Choice, difference: Difference, whose: str) -> str:
     return f"{mean} [{low}, {high}] lower than {whose}"
 
 
-def _cost(choice: Choice, best: Row, base: Row | None) -> str:
-    """Forward passes, speed and fluency beside the base's."""
+def cost(choice: Choice) -> str:
+    """What the best setting costs, beside the base: forward passes, speed and fluency; "" where there is none."""
+    best, base = choice.best, choice.base()
+    if best is None or base is None:
+        return ""
 
     def pair(name: str) -> tuple[float, float] | None:
-        ours, theirs = best.figures.get(name), base.figures.get(name) if base else None
+        ours, theirs = best.figures.get(name), base.figures.get(name)
         return (ours.mean, theirs.mean) if ours and theirs and name != choice.metric else None
 
     parts, text = [], ""
@@ -165,8 +168,10 @@ def _cost(choice: Choice, best: Row, base: Row | None) -> str:
         parts.append(f"costs {passes[0]:.1f} forward passes per emitted token against the base’s {passes[1]:.1f}")
     if (speed := pair("tokens_per_second")) and speed[1] > 0:
         ours, theirs = (digits("tokens_per_second", one) for one in speed)
-        parts.append(f"decodes at {100 * speed[0] / speed[1]:.2g}% of its speed ({ours} against {theirs} tokens/s)")
-    if base and (fluency := pair(FLUENCY)) and not unreadable(choice, best):
+        share = 100 * speed[0] / speed[1]
+        percent = f"{share:.0f}%" if share >= 10 else f"{share:.2g}%"
+        parts.append(f"decodes at {percent} of its speed ({ours} against {theirs} tokens/s)")
+    if (fluency := pair(FLUENCY)) and not unreadable(choice, best):
         gap = choice.table.difference(best.setting.id, base.setting.id, best.split, FLUENCY)
         ours, theirs = (digits(FLUENCY, one) for one in fluency)
         moved = "rises" if gap.low > 0 else "falls" if gap.high < 0 else ""

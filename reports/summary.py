@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from collections.abc import Sequence
 
 from reports.answer import Answer
 from reports.bootstrap import Interval, Point
@@ -44,10 +45,10 @@ def as_csv(table_rows: list[Row]) -> str:
     return file.getvalue()
 
 
-def as_markdown(answer: Answer, changes: list[Change] = ()) -> str:
+def as_markdown(answer: Answer, changes: Sequence[Change] = ()) -> str:
     """The answer, the methods at equal rows and equal passes, and the comparisons, for a pull request."""
     names = shown(answer.equal_rows)
-    lines = [f"**{_escape(answer.sentence)}**", "", _escape(answer.question), ""]
+    lines = [f"**{_escape(answer.sentence)}** {_escape(answer.cost)}".rstrip(), "", _escape(answer.question), ""]
     if answer.about:
         lines += [_escape("; ".join(f"{what}: {text}" for what, text in answer.about)) + ".", ""]
     lines += ["At equal rows of the batch per prompt, which is not equal compute:", ""] if answer.best else []
@@ -58,7 +59,7 @@ def as_markdown(answer: Answer, changes: list[Change] = ()) -> str:
     if answer.equal_passes:
         lines += ["", _escape(budget_title(answer)), ""]
         lines += _table(["method", *map(budget_heading, answer.equal_passes.passes)], _budgets(answer))
-    if answer.comparisons:
+    if answer.best and answer.comparisons:
         lines += ["", _escape(f"{answer.best.setting.label} minus, in {figure_name(answer.metric)}:"), ""]
         lines += _table(
             ["setting", "difference [95%]", "p (Holm)", "passes/token"],

@@ -97,7 +97,9 @@ class Table:
         if name == "lc_win_rate":
             return (self._adjusted_draws(a, split) - self._adjusted_draws(b, split)).difference()
         if name in RATIOS:
-            return (self._ratio_draws(a, split, name) - self._ratio_draws(b, split, name)).difference()
+            one, other = (self._ratio_draws(setting, split, name) for setting in (a, b))
+            assert one is not None and other is not None  # asked for only where both rows have the figure
+            return (one - other).difference()
         return difference(self._compared(a, split, name), self._compared(b, split, name), self._draws[split])
 
     def is_base(self, setting: str) -> bool:
@@ -111,7 +113,9 @@ class Table:
         if self.is_base(setting):
             n = len(self.keys[split])
             return Draws(EVEN, np.full(self.resamples, EVEN), np.full(n, EVEN), n)
-        return self.adjusted(setting, split).draws
+        adjusted = self.adjusted(setting, split)
+        assert adjusted is not None and adjusted.draws is not None  # asked for only where the row has the figure
+        return adjusted.draws
 
     def row(self, setting: str, split: str) -> Row | None:
         """The row of a setting on a split."""

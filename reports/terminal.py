@@ -33,7 +33,14 @@ def table(report: "Report") -> str:
     if answer.best:
         out.append(f"* {star} on the {answer.chosen_on} prompts; figures on the {answer.reported_on} prompts")
     about = [f"{what}: {text}" for what, text in answer.about]
-    return "\n".join([*map(printable, [answer.sentence, *about]), "", *out, *map(printable, answer.caveats)])
+    return "\n".join(
+        [
+            *map(printable, filter(None, [answer.sentence, answer.cost, *about])),
+            "",
+            *out,
+            *map(printable, answer.caveats),
+        ]
+    )
 
 
 def printable(text: str) -> str:

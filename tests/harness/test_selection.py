@@ -1,0 +1,115 @@
+"""Choosing on dev, against the brute force over records written by hand: direction, guards, what is no number."""
+
+import math
+import random
+
+import pytest
+
+from harness.compose import compose
+from harness.config import Select, validated
+from harness.errors import UserError
+from harness.run_folder import RunFolder
+from harness.selection import best_settings
+from harness.trials import Setting, Trial
+from reports.direction import Directions
+from reports.guard import Guard
+
+HIGHER, LOWER = Directions({"score": True}), Directions({"score": False})
+
+
+def written(folder, scores: dict[str, list[list[dict]]], records=None):
+    """A run's folder with one trial a setting: {method: [scores of each prompt, of each setting]}."""
+    run, trials = RunFolder(folder), []
+    for method, settings in scores.items():
+        for number, rows in enumerate(settings):
+            trial = Trial(method, {"weight": number}, {"w": number}, "task", {}, "dev", {}, 0, {})
+            run.scores(trial.id).append({"key": f"{i}", "scores": row} for i, row in enumerate(rows))
+            run.records(trial.id).append(
+                {"key": f"{i}", "response": "x" * 10, "kl": 0.0, "kl_search": None, "n_tokens": 5, "forward_passes": 5,
+                 "seconds": 1.0} | (records(method, number, i) if records else {})
+                for i in range(len(rows))
+            )  # fmt: skip
+            trials.append((Setting(method, {"weight": number}, {}), [trial]))
+    return run, trials
+
+
+def chosen(found) -> dict[str, int]:
+    return {setting.method: setting.settings["weight"] for setting in found}
+
+
+@pytest.mark.parametrize(("directions", "first"), [(HIGHER, max), (LOWER, min)])
+def test_the_best_dev_mean_is_chosen_whichever_way_is_better(tmp_path, directions, first):
+    rng = random.Random(0)
+    scores = {
+        method: [[{"score": rng.gauss((setting + 1) % 3, 1)} for _ in range(7)] for setting in range(5)]
+        for method in ("base", "eft", "ivg")
+    }
+    run, trials = written(tmp_path, scores)
+    sums = {method: [sum(row["score"] for row in rows) for rows in settings] for method, settings in scores.items()}
+    known = {method: found.index(first(found)) for method, found in sums.items()}
+    assert chosen(best_settings(run, trials, "score", directions)) == known
+    assert len({tuple(known.values()), (0, 0, 0)}) == 2  # taking the first setting would be wrong
+
+
+def test_a_guard_keeps_out_the_settings_that_break_it_and_a_method_without_another_but_never_the_base(tmp_path):
+    scores = {
+        "base": [[{"score": 0.0, "fluency": 0.1}]],
+        "eft": [[{"score": 1.0, "fluency": 0.9}], [{"score": 2.0, "fluency": 0.8}], [{"score": 3.0, "fluency": 0.79}]],
+        "ivg": [[{"score": 9.0, "fluency": 0.5}]],
+    }
+    run, trials = written(tmp_path, scores)
+    assert chosen(best_settings(run, trials, "score", HIGHER)) == {"base": 0, "eft": 2, "ivg": 0}
+    guard = [Guard.parse("fluency>=0.8")]
+    assert chosen(best_settings(run, trials, "score", HIGHER, guard)) == {"base": 0, "eft": 1}
+
+
+@pytest.mark.parametrize(
+    ("guard", "known"),
+    [("kl<=20", 1), ("kl<20", 0), ("length<=15", 1), ("forward_passes_per_token<=2.5", 1), ("tokens_per_second>3", 0)],
+)
+def test_divergence_length_and_cost_can_be_bounded(tmp_path, guard, known):
+    """Settings 0, 1, 2: KL 10, 20 (15 of the tokens and 5 of the search), 30; 10, 15, 20 characters; 1, 2, 3 passes."""
+
+    def records(method, number, i):
+        kl = {0: (10.0, None), 1: (15.0, 5.0), 2: (28.0, 2.0)}[number]
+        cost = {"forward_passes": 5 * (number + 1), "seconds": float(number + 1)}
+        return {"kl": kl[0], "kl_search": kl[1], "response": "x" * (10 + 5 * number)} | cost
+
+    run, trials = written(tmp_path, {"eft": [[{"score": float(n)}] * 3 for n in range(3)]}, records)
+    assert chosen(best_settings(run, trials, "score", HIGHER, [Guard.parse(guard)])) == {"eft": known}
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_score_that_is_no_number_decides_nothing(tmp_path, value):
+    run, trials = written(tmp_path, {"eft": [[{"score": 1.0}, {"score": value}], [{"score": 2.0}, {"score": 2.0}]]})
+    with pytest.raises(UserError, match=r"select.metric=score: .* prompt 1 of eft-\w+ \(task task\)"):
+        best_settings(run, trials, "score", HIGHER)
+
+
+def test_an_unknown_figure_of_a_guard_is_named_with_the_nearest(tmp_path):
+    run, trials = written(tmp_path, {"eft": [[{"score": 1.0, "fluency": 1.0}]]})
+    with pytest.raises(UserError, match=r"select.guard=fluncy>=0.8: .* did you mean 'fluency'"):
+        best_settings(run, trials, "score", HIGHER, [Guard.parse("fluncy>=0.8")])
+
+
+def test_guards_are_written_without_inner_quotes():
+    config = compose("sweep", ["select.guard=[fluency>=0.8, kl<=20]"]).config
+    assert validated(Select, config["select"]).guard == ["fluency>=0.8", "kl<=20"]
+    assert validated(Select, compose("sweep", ["select.guard=kl<=20"]).config["select"]).guard == ["kl<=20"]
+    assert compose("sweep", ["select.guard=['kl<=20']"]).config["select"]["guard"] == ["kl<=20"]
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"guard": ["fluency"]}, "guard='fluency': 'fluency' is no bound: write NAME>=NUMBER"),
+        ({"guard": ["fluency>=high"]}, "is no bound"),
+        ({"guard": ["kl<=nan"]}, "is no bound"),
+        ({"metric": "length"}, "metric='length': neither a higher nor a lower one is better"),
+    ],
+)
+def test_a_bound_that_is_none_is_one_line(values, said):
+    with pytest.raises(UserError) as error:
+        validated(Select, values)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
