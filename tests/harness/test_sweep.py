@@ -72,6 +72,14 @@ def test_every_prompt_is_recorded_scored_and_judged_once(finished):
             assert baselines[judgement["baseline"]] == (trial["split"], trial["seed"])
 
 
+def test_the_recorded_cost_of_a_sampled_answer_is_every_models_every_token_but_the_first(finished):
+    for trial in trials(finished):
+        if trial["method"] in ("base", "eft"):
+            models = 1 if trial["method"] == "base" else 3
+            for row in Lines(finished / "records" / f"{trial['id']}.jsonl"):
+                assert row["forward_passes"] == models * (row["n_tokens"] - 1)
+
+
 def test_the_preference_is_one_plus_the_logistic_function_of_the_reward_difference(finished):
     import math
 
