@@ -23,6 +23,7 @@ RECORD_FIELDS = {
     "index": -1,
     "trace": None,
 }
+JUDGEMENT_FIELDS = ("preference", "len_1", "len_2", "judge", "baseline", "reason")
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ class Run:
         name: the folder's name, made unique where several runs are compared.
         trials: one row per trial: id, setting, method, split, seed, task, selected, and the trial itself (``trial``).
         records: one row per trial and prompt: trial, setting, method, split, seed, key, the record's fields, the
-            scores (the columns of ``metrics``), ``preference``, ``len_1``, ``len_2``, ``judge`` and ``length``
-            in characters.
+            scores (the columns of ``metrics``), ``preference``, ``len_1``, ``len_2``, ``judge``, ``baseline`` and
+            ``length`` in characters.
         settings: setting id -> Setting.
         metrics: names of the scores, in the order they were met.
         missing: what the trials should hold and do not.
@@ -136,7 +137,7 @@ def _trial_rows(path: Path, trial: dict, metrics: dict[str, None]) -> list[dict]
                 metrics.setdefault(metric)
                 row[metric] = value
         judgement = judgements.get(key, {})
-        row.update({name: judgement.get(name) for name in ("preference", "len_1", "len_2", "judge", "reason")})
+        row.update({name: judgement.get(name) for name in JUDGEMENT_FIELDS})
         rows.append(row)
     return rows
 
