@@ -1,12 +1,13 @@
 """Measure the statistics by simulation: coverage of the intervals, error rates of the gate, speed of the fits.
 
-    OMP_NUM_THREADS=1 python benchmarks/statistics.py [--sets 2000] [--minutes 60] [--only coverage gate skew speed] …
+    OMP_NUM_THREADS=1 python benchmarks/statistics.py [--sets 2000] [--minutes 60] [--only coverage rates gate skew speed] …
 
 Coverage: how often a 95% interval holds the truth. Rewards are skewed (exponential prompt effects, two seeds);
 preferences come from a Bradley-Terry judge with a length bias on prompts of unequal difficulty; the truth is the same
 statistic on 500,000 prompts. "AlpacaEval" draws prompts with replacement from the recorded rows of two real models,
-the truth being the figure on all of them. The gate watches 8 settings × 3 metrics that share their prompts; "skew"
-holds 12 independent rows at their tolerance, with losses of several shapes.
+the truth being the figure on all of them. "rates" and "orders" are in length_control_rates.py. The gate watches
+8 settings × 3 metrics that share their prompts; "skew" holds 12 independent rows at their tolerance, with losses of
+several shapes.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import warnings
 from multiprocessing import get_context
 from pathlib import Path
 
+import length_control_rates
 import numpy as np
 import pandas as pd
 import sklearn
@@ -23,7 +25,7 @@ from scipy import stats
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from reports import bootstrap, critical, gate, glm, length_control
+from reports import bootstrap, critical, gate, length_control
 
 DATA = Path(__file__).resolve().parents[1] / "tests" / "data"
 
@@ -31,6 +33,15 @@ DATA = Path(__file__).resolve().parents[1] / "tests" / "data"
 def rewards(rng: np.random.Generator, n: int) -> np.ndarray:
     """[n, 2] with mean 1: a skewed prompt effect and noise per seed."""
     return rng.exponential(1.0, n)[:, None] + rng.normal(0, 0.7, (n, 2))
+
+
+SKEWED = {  # one seed: (draw, its mean)
+    "exponential": (lambda rng, n: rng.exponential(1, n), 1.0),
+    "lognormal": (lambda rng, n: rng.lognormal(0, 1, n), np.exp(0.5)),
+    "t3": (lambda rng, n: rng.standard_t(3, n), 0.0),
+    "wins of 3%": (lambda rng, n: (rng.random(n) < 0.03).astype(float), 0.03),
+    "wins of 10%": (lambda rng, n: (rng.random(n) < 0.1).astype(float), 0.1),
+}
 
 
 def judged(rng: np.random.Generator, n: int, seeds: int = 2) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -61,6 +72,7 @@ def draw(rows: pd.DataFrame, places: np.ndarray):
 
 def lc_draws(data, resamples):
     result, refit = length_control._fit(data)
+    assert refit is not None
     draws = resamples.statistic(refit.win_rates)
     shift = result.lc_win_rate - draws.point
     return bootstrap.Draws(result.lc_win_rate, draws.boot + shift, draws.jack + shift, draws.n)
@@ -71,6 +83,9 @@ def once(job: tuple[str, int, int]) -> bootstrap.Interval:
     rng, resamples = np.random.default_rng([7, n, seed]), bootstrap.Resamples(n, seed=seed)
     if kind == "mean reward":
         return bootstrap.estimate(rewards(rng, n), resamples)
+    if kind in SKEWED:
+        bounds = (0.0, 1.0) if kind.startswith("wins") else None
+        return resamples.mean(SKEWED[kind][0](rng, n), bounds).interval()
     if kind == "mean reward, normal":
         return bootstrap.estimate(rng.normal(1, 1, n), resamples)
     if kind == "AlpacaEval LC difference":
@@ -87,20 +102,15 @@ def once(job: tuple[str, int, int]) -> bootstrap.Interval:
 def truth(kind: str) -> float:
     if kind.startswith("mean reward"):
         return 1.0
+    if kind in SKEWED:
+        return SKEWED[kind][1]
     if kind == "AlpacaEval LC difference":
         first, second = (length_control._fit(draw(rows, np.arange(805)))[1] for rows in recorded())
         return float(first.win_rates(np.ones((1, 805)))[0] - second.win_rates(np.ones((1, 805)))[0])
     first, second = judged(np.random.default_rng(99), 500_000, seeds=1)
     if kind == "win rate":
         return float(first["preference"].mean() - 1)
-    return limit(first) - limit(second)
-
-
-def limit(rows: pd.DataFrame) -> float:
-    """The length-controlled rate of very many rows, where no penalty matters any more."""
-    data = length_control._prepare(rows, None, "row")
-    refit = glm.Refit(data.preference, data.delta, data.difficulty, None, C=1e4, start=np.zeros(3))
-    return float(refit.win_rates(np.ones((1, len(rows))))[0])
+    return length_control_rates.limit(first) - length_control_rates.limit(second)
 
 
 def simulate(function, jobs: list, args: argparse.Namespace) -> list:
@@ -273,8 +283,8 @@ def whole_report() -> None:
     [d.interval() for d in draws], [(top - d).difference() for d in draws]
 
 
-KINDS = ["mean reward, normal", "mean reward", "win rate", "LC difference", "AlpacaEval LC difference"]
-PARTS = ["coverage", "gate", "skew", "speed"]
+KINDS = [*SKEWED, "mean reward, normal", "mean reward", "win rate", "LC difference", "AlpacaEval LC difference"]
+PARTS = ["coverage", "rates", "orders", "gate", "skew", "speed"]
 
 
 def main() -> None:
@@ -282,12 +292,20 @@ def main() -> None:
     parser.add_argument("--sets", type=int, default=2000, help="simulated data sets per figure")
     parser.add_argument("--only", nargs="+", default=PARTS, choices=PARTS)
     parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS, help="which coverages")
-    parser.add_argument("--n", nargs="+", type=int, default=[128, 805], help="prompts")
+    parser.add_argument("--n", nargs="+", type=int, default=[64, 128, 805], help="prompts")
+    parser.add_argument("--rates", nargs="+", type=float, default=[1, 3, 10, 30, 50, 70, 90, 97, 99], help="in percent")
     parser.add_argument("--minutes", type=float, default=60, help="stop a figure after this long, with fewer data sets")
     parser.add_argument("--processes", type=int, default=2)
     args = parser.parse_args()
     if "speed" in args.only:
         speed()
+    if "orders" in args.only:
+        for n in args.n:
+            length_control_rates.orders(n)
+    if "rates" in args.only:
+        for graded in (False, True):
+            for n in args.n:
+                length_control_rates.rates(n, graded, args.rates, lambda f, jobs: simulate(f, jobs, args), args.sets)
     if "gate" in args.only:
         for n in args.n:
             for tolerance in (0.0, 0.1):

@@ -97,6 +97,7 @@ def _record(run: RunFolder, generator: str, pairs, judgements, config, overrides
     """Write the outputs, the judgements, the summary and the manifest; the leaderboard's row."""
     from harness.judges.leaderboard import leaderboard_row
     from harness.manifest import Manifest
+    from reports.length_control import calibration_of
 
     trial = trial_name(generator)
     records = run.path / "records" / f"{trial}.jsonl"
@@ -110,9 +111,9 @@ def _record(run: RunFolder, generator: str, pairs, judgements, config, overrides
     swept = (run.path / "trials" / f"{trial}.json").exists()
     name = f"{trial}.{trial_name(judgements[0].baseline)}" if swept else trial
     write_text(run.path / "judgements" / f"{name}.jsonl", _lines(judgement.row() for judgement in judgements))
-    row = leaderboard_row(
-        generator, pairs, judgements, "alpaca_eval" if config.task.get("name") == "alpaca_eval" else None
-    )
+    known = config.task.get("name") == "alpaca_eval"
+    calibration = calibration_of([judgements[0].judge], [judgements[0].baseline]) if known else None
+    row = leaderboard_row(generator, pairs, judgements, calibration)
     text = json.dumps(row, indent=2, sort_keys=True, allow_nan=False) + "\n"
     write_text(run.path / "summary.json", text)
     manifest = Manifest(run.path / ("manifest.judge.json" if swept else "manifest.json"))
@@ -133,6 +134,8 @@ def _tell(row: dict, pairs: int, max_missing: float, folder: Path) -> int:
     print(table(row))
     if "lc_note" in row:
         print(f"no length-controlled win rate: {row['lc_note']}")
+    elif not row["lc_difficulty"]:
+        print("length control without difficulties: the published ones hold for AlpacaEval 2's judge and baseline")
     print(f"written: {folder / 'summary.json'}")
     for missing in row["missing"][:NAMED]:
         print(f"missing: instruction {missing['index']} ({missing['key']}): {missing['reason']}", file=sys.stderr)

@@ -146,7 +146,10 @@ def _caveats(table: Table) -> list[str]:
             "cross-validated penalty sets every weight of the model to zero. Read the plain win rate there."
         )
     if False in uses:
-        said.append("No published instruction difficulty fits these prompts: length control leaves that term out.")
+        said.append(
+            "No published instruction difficulty fits these prompts, their judge and their baseline: length control "
+            "leaves that term out."
+        )
     said += [f"Not for every setting: {why}." for why in sorted({row.uncontrolled for row in table.rows} - {""})]
     return said + sentences(table.run.missing)
 

@@ -4,12 +4,15 @@ The prompt is the unit that is resampled: the seeds of a prompt stay together, a
 same resamples, so that a difference between two settings is resampled on its pairs. A resample is a row of counts
 (how often each prompt was drawn), and a statistic is a function of counts; one matrix of counts serves a whole report.
 
-Intervals are BCa (Efron 1987, "Better bootstrap confidence intervals", eq. 3.8 and 6.6) with the tail probabilities
-widened as in Hesterberg (2015, "What teachers should know about the bootstrap", sec. 4.3): a plain bootstrap interval
-is narrow by sqrt((n-1)/n) and uses normal where Student quantiles are due, which costs coverage at small n.
+Intervals are BCa (Efron 1987, "Better bootstrap confidence intervals", eq. 3.8 and 6.6) joined with the percentile
+interval, the tail probabilities of both widened as in Hesterberg (2015, "What teachers should know about the
+bootstrap", sec. 4.3): a plain bootstrap interval is narrow by sqrt((n-1)/n) and uses normal where Student quantiles are
+due. Both steps are for heavy tails at small n (lognormal or t3 scores of 64 prompts, where widened BCa alone covers 91
+to 92%): the acceleration is then mostly noise, which may cut the interval on the wrong side, and the standard error is
+known less well than n-1 degrees of freedom say.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -54,12 +57,14 @@ class Difference(Interval):
 @dataclass(frozen=True)
 class Draws:
     """A statistic on all prompts (`point`), on every resample (`boot`, [R]) and without each prompt (`jack`, one per
-    prompt of the run); `n` counts the prompts that have a figure."""
+    prompt of the run); `n` counts the prompts that have a figure. `bounds` are the least and the largest figure a
+    prompt can have, where that is known."""
 
     point: float
     boot: np.ndarray
     jack: np.ndarray
     n: int
+    bounds: tuple[float, float] | None = None
 
     def __sub__(self, other: "Draws") -> "Draws":
         """The paired difference; both sides must come from the same `Resamples`."""
@@ -70,21 +75,47 @@ class Draws:
         return float(self.boot.std(ddof=1) * np.sqrt(self.n / (self.n - 1))) if self.n > 1 else 0.0
 
     def interval(self, level: float = 0.95) -> Interval:
-        """Widened BCa interval at `level`."""
+        """Widened BCa interval at `level`, joined with the widened percentile interval."""
         n, spread = self.n, np.ptp(self.boot)
         if n < 2 or spread <= 1e-12 * max(1.0, abs(self.point)):
-            return Interval(self.point, self.point, self.point, n)
+            return Interval(self.point, *self._of_equal_figures(level), n)
         share = ((self.boot < self.point).mean() + (self.boot <= self.point).mean()) / 2
         bias = stats.norm.ppf(np.clip(share, 1 / len(self.boot), 1 - 1 / len(self.boot)))
-        influence = (self.jack.mean() - self.jack) / max(np.abs(self.jack.mean() - self.jack).max(), 1e-300)
-        scale = np.sum(influence**2) ** 1.5
-        acceleration = np.sum(influence**3) / (6 * scale) if scale > 0 else 0.0
-        edge = np.sqrt(n / (n - 1)) * stats.t.ppf((1 + level) / 2, n - 1)
-        tails = bias + np.array([-edge, edge])
+        scale = np.sum(self._influence**2) ** 1.5
+        acceleration = np.sum(self._influence**3) / (6 * scale) if scale > 0 else 0.0
+        edge = np.sqrt(n / (n - 1)) * stats.t.ppf((1 + level) / 2, self.degrees)
+        percentile = np.array([-edge, edge])
+        tails = bias + percentile
         # At tiny n the widened edge may pass the pole of the BCa map, where it means "as far as the resamples go".
         tails = np.where(1 - acceleration * tails > 0, tails / np.maximum(1 - acceleration * tails, 1e-9), tails * 1e9)
-        low, high = np.quantile(self.boot, np.sort(stats.norm.cdf(bias + tails)))
-        return Interval(self.point, float(min(low, self.point)), float(max(high, self.point)), n)
+        ends = np.quantile(self.boot, stats.norm.cdf(np.concatenate([bias + tails, percentile])))
+        return Interval(self.point, float(min(ends.min(), self.point)), float(max(ends.max(), self.point)), n)
+
+    def _of_equal_figures(self, level: float) -> tuple[float, float]:
+        """Where every prompt has the same figure: of no width, or where that figure is a bound, the exact interval.
+
+        With n prompts at the lower bound the mean of any distribution between the bounds is at most
+        1 − ((1 − level)/2)^(1/n) of the way up, else they would not all be there: Clopper and Pearson's limit.
+        """
+        if self.n < 2 or self.bounds is None or self.point not in self.bounds:
+            return self.point, self.point
+        lowest, highest = self.bounds
+        reach = (highest - lowest) * (1 - ((1 - level) / 2) ** (1 / self.n))
+        return max(lowest, self.point - reach), min(highest, self.point + reach)
+
+    @cached_property
+    def _influence(self) -> np.ndarray:
+        """Influence of each prompt, scaled to at most 1; zero for prompts without a figure."""
+        influence = self.jack.mean() - self.jack
+        return influence / max(np.abs(influence).max(), 1e-300)
+
+    @property
+    def degrees(self) -> float:
+        """Student's degrees of freedom: those of the variance estimate, 2n/(κ − 1 + 2/(n−1)) (Satterthwaite) with the
+        kurtosis κ of the prompts' influences, and at most n − 1."""
+        second, fourth = np.sum(self._influence**2), np.sum(self._influence**4)
+        kurtosis = self.n * fourth / second**2 if second > 0 else 3.0
+        return float(min(self.n - 1, 2 * self.n / (kurtosis - 1 + 2 / (self.n - 1))))
 
     def difference(self, level: float = 0.95, p_permutation: float | None = None) -> Difference:
         """The interval, with the two-sided p-value of "the figure is zero"."""
@@ -99,7 +130,7 @@ class Draws:
         certain = 2.0 ** (1 - n)
         if error <= 1e-12 * abs(self.point):
             return certain
-        return float(max(2 * stats.t.sf(abs(self.point) / error, n - 1), certain))
+        return float(max(2 * stats.t.sf(abs(self.point) / error, self.degrees), certain))
 
 
 class Resamples:
@@ -125,11 +156,11 @@ class Resamples:
         coins = np.random.default_rng([self.seed, 1]).integers(0, 2, (9999, self.n), dtype=np.int8)
         return (2 * coins - 1).astype(np.float32)
 
-    def mean(self, values: ArrayLike) -> Draws:
+    def mean(self, values: ArrayLike, bounds: tuple[float, float] | None = None) -> Draws:
         """Mean over prompts of `values` [n] or [n, seeds], a prompt's figure being its seeds' mean. NaN = missing."""
         values = prompt_means(values)
         present = np.isfinite(values)
-        return self.ratio(np.where(present, values, 0.0), present.astype(float))
+        return replace(self.ratio(np.where(present, values, 0.0), present.astype(float)), bounds=bounds)
 
     def ratio(self, numerator: ArrayLike, denominator: ArrayLike) -> Draws:
         """Ratio of sums, e.g. tokens over seconds: both [n] or [n, seeds], a prompt's seeds are added up."""

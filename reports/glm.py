@@ -17,9 +17,6 @@ from sklearn.model_selection import GroupKFold
 GAMED_WEIGHT = 0.2 / 2  # AlpacaEval's regularize_to_baseline_lambda, shared by the two gamed baselines
 
 GRID = np.logspace(-4, 4, 10)  # inverse penalties, scikit-learn's default and so AlpacaEval's
-# Without gamed baselines nothing but the model's own rows holds the weights, and where it is near the baseline the
-# stronger half of the grid wins by setting the quality itself to zero: a rate of exactly 50%, and no interval.
-WEAK_GRID = GRID[5:]
 
 
 @dataclass(frozen=True)
@@ -37,10 +34,16 @@ def standardised(delta: np.ndarray, spread: np.ndarray | float) -> np.ndarray:
     return np.where(usable, np.tanh(delta / np.where(usable, spread, 1.0)), 0.0)
 
 
-def cross_validated(
-    features: np.ndarray, preference: np.ndarray, weight: np.ndarray, grid: np.ndarray
-) -> tuple[np.ndarray, float]:
-    """AlpacaEval's own fit: the weights [k] and the inverse penalty C of `grid` that 5-fold cross-validation chose.
+def standardised_under(row_weights: np.ndarray, delta: np.ndarray) -> np.ndarray:
+    """`standardised` [R, n] with the standard deviation of each weighting of the rows, `row_weights` [R, n]."""
+    total = row_weights.sum(1)
+    centred = delta - (row_weights @ delta / total)[:, None]
+    spread = np.sqrt((row_weights * centred**2).sum(1) / np.maximum(total - 1, 1))
+    return standardised(delta, np.where(spread > 1e-9 * (1 + np.abs(delta).max()), spread, 0.0)[:, None])
+
+
+def cross_validated(features: np.ndarray, preference: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, float]:
+    """AlpacaEval's own fit: the weights [k] and the inverse penalty C that 5-fold cross-validation chose.
 
     Every row enters twice, as a win weighted by its preference and as a loss weighted by the rest; folds, solver
     (liblinear), its tolerance and its seed are those of `alpaca_eval.metrics.glm_winrate`.
@@ -56,7 +59,7 @@ def cross_validated(
         scorer = make_scorer(_log_loss, response_method="predict_proba", greater_is_better=False)
         model = LogisticRegressionCV(
             cv=GroupKFold(n_splits=5),
-            Cs=grid,
+            Cs=GRID,
             scoring=scorer.set_score_request(row_weight=True, probability=True),
             random_state=123,
             penalty="l1",
@@ -86,40 +89,35 @@ class Refit:
     """The three-weight problem of one setting at a fixed penalty, to be solved for many row weights at once.
 
     preference [n] in [0, 1] (NaN = missing: not fitted, still predicted, as AlpacaEval does), delta [n] baseline minus
-    model length, difficulty [n] (zeros without calibration), C the inverse penalty, start [3] the weights to start at.
+    model length, difficulty [n], C the inverse penalty, start [3] the weights to start at.
     """
 
     preference: np.ndarray
     delta: np.ndarray
     difficulty: np.ndarray
-    calibration: Calibration | None
+    calibration: Calibration
     C: float
     start: np.ndarray
 
     def win_rates(self, row_weights: np.ndarray) -> np.ndarray:
         """Length-controlled win rates [R] in percent, refitted under `row_weights` [R, n]."""
-        return np.concatenate([self._block(block)[1] for block in _blocks(row_weights)])
+        return np.concatenate([self._block(block)[1] for block in blocks(row_weights)])
 
     def weights(self, row_weights: np.ndarray) -> np.ndarray:
         """The weights [R, 3] of length, difficulty and quality, refitted under `row_weights` [R, n]."""
-        return np.concatenate([self._block(block)[0] for block in _blocks(row_weights)])
+        return np.concatenate([self._block(block)[0] for block in blocks(row_weights)])
 
     def _block(self, row_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         fitted = np.isfinite(self.preference)
         # A resample that drew no preference says nothing: it stays at the estimate.
         row_weights = np.where((row_weights * fitted).sum(1, keepdims=True) > 0, row_weights, 1.0)
-        total = row_weights.sum(1)
-        centred = self.delta - (row_weights @ self.delta / total)[:, None]
-        spread = np.sqrt((row_weights * centred**2).sum(1) / np.maximum(total - 1, 1))
-        length = standardised(
-            self.delta, np.where(spread > 1e-9 * (1 + np.abs(self.delta).max()), spread, 0.0)[:, None]
-        )
+        length = standardised_under(row_weights, self.delta)
         loss = _Loss(
             length, self.difficulty, np.where(fitted, self.preference, 0.5), row_weights * fitted, self.calibration
         )
         coefficients = minimise(loss, 1 / self.C, np.tile(self.start, (len(row_weights), 1)))
         predicted = _sigmoid(coefficients[:, 2:] + coefficients[:, 1:2] * self.difficulty)
-        return coefficients, 100 * (row_weights * predicted).sum(1) / total
+        return coefficients, 100 * (row_weights * predicted).sum(1) / row_weights.sum(1)
 
 
 @dataclass(frozen=True)
@@ -130,12 +128,12 @@ class _Loss:
     difficulty: np.ndarray
     preference: np.ndarray
     weight: np.ndarray
-    calibration: Calibration | None
+    calibration: Calibration
 
     def __call__(self, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Value [R], gradient [R, 3] and Hessian [R, 3, 3] at the weights `b` [R, 3]."""
         eta = b[:, :1] * self.length + (b[:, 1:2] * self.difficulty + b[:, 2:])
-        probability, softplus = _logistic(eta)
+        probability, softplus = logistic(eta)
         value = np.einsum("rn,rn->r", self.weight, softplus - eta * self.preference)
         residual = self.weight * (probability - self.preference)
         curvature = self.weight * probability * (1 - probability)
@@ -150,15 +148,14 @@ class _Loss:
         gradient = np.stack(
             [np.einsum("rn,rn->r", residual, self.length), residual @ self.difficulty, residual.sum(1)], 1
         )
-        if self.calibration is not None:
-            self._add_gamed(b, value, gradient, hessian)
+        self._add_gamed(b, value, gradient, hessian)
         return value, gradient, hessian
 
     def _add_gamed(self, b, value, gradient, hessian) -> None:
         gamed = self.calibration
         features = np.stack([np.tanh(gamed.delta), gamed.difficulty], 1)
         eta = b[:, :2] @ features.T
-        probability, softplus = _logistic(eta)
+        probability, softplus = logistic(eta)
         value += GAMED_WEIGHT * (softplus.sum(1) - eta @ gamed.preference)
         gradient[:, :2] += GAMED_WEIGHT * (probability - gamed.preference) @ features
         squares = np.stack([features[:, 0] ** 2, features[:, 0] * features[:, 1], features[:, 1] ** 2], 1)
@@ -197,7 +194,7 @@ def _newton_target(b: np.ndarray, gradient: np.ndarray, hessian: np.ndarray, pen
     ridge = 1e-12 * (1 + np.trace(hessian, axis1=1, axis2=2))[:, None, None] * np.eye(k)
     linear = np.einsum("rjk,rk->rj", hessian, b) - gradient
     target = np.linalg.solve(hessian + ridge, (linear - penalty * np.sign(b))[:, :, None])[:, :, 0]
-    crossing = ((np.sign(target) != np.sign(b)) | (b == 0)).any(1)
+    crossing = ((np.sign(target) != np.sign(b)) | (b == 0)).any(1) & (penalty > 0)
     if not crossing.any():
         return target
     v, quadratic, slope = b[crossing].copy(), (hessian + ridge)[crossing], linear[crossing]
@@ -212,15 +209,15 @@ def _newton_target(b: np.ndarray, gradient: np.ndarray, hessian: np.ndarray, pen
     return target
 
 
-def _logistic(eta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def logistic(eta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """sigmoid(eta) and log(1 + exp(eta)) from one exponential."""
     small = np.exp(-np.abs(eta))
     return np.where(eta > 0, 1.0, small) / (1 + small), np.maximum(eta, 0) + np.log1p(small)
 
 
 def _sigmoid(eta: np.ndarray) -> np.ndarray:
-    return _logistic(eta)[0]
+    return logistic(eta)[0]
 
 
-def _blocks(row_weights: np.ndarray, size: int = 64):
+def blocks(row_weights: np.ndarray, size: int = 64):
     return (row_weights[i : i + size] for i in range(0, len(row_weights), size))

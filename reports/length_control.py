@@ -1,5 +1,6 @@
 """Length-controlled win rates, by AlpacaEval's procedure, with the difficulty joined by instruction."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -10,9 +11,15 @@ import pandas as pd
 
 from reports.bootstrap import Draws, Resamples
 from reports.errors import ReportError
-from reports.glm import GAMED_WEIGHT, GRID, WEAK_GRID, Calibration, Refit, cross_validated, standardised
+from reports.glm import GAMED_WEIGHT, Calibration, Refit, cross_validated, standardised
+from reports.length_only import LengthOnly
 
 FEWEST_ROWS = 5  # five folds
+FEWEST_PROMPTS = 2.0  # won, and lost: with fewer, an interval of what is rare covers under 92% (docs/statistics.md)
+
+# Whose preferences AlpacaEval 2's difficulties and gamed baselines are, and against which baseline.
+JUDGE = "weighted_alpaca_eval_gpt4_turbo:gpt-4-1106-preview"
+BASELINE = "gpt4_1106_preview"
 
 
 @dataclass(frozen=True)
@@ -21,7 +28,8 @@ class LengthControlled:
 
     `lc_standard_error` is AlpacaEval's: the spread of the predictions over instructions, not the sampling error of the
     rate (and zero without difficulties, as all predictions are then equal). Use the bootstrap for an interval.
-    `n` counts the preferences, `n_missing` the rows without one. `penalty` is the inverse penalty C that was chosen.
+    `n` counts the preferences, `n_missing` the rows without one. `penalty` is the inverse penalty C that was chosen;
+    without calibration, the strength of the length weight's penalty.
     """
 
     win_rate: float
@@ -46,15 +54,25 @@ def length_controlled_win_rate(
     (baseline) and `len_2` (model) in characters, and for join="instruction" the `sha256` of the instruction.
 
     calibration="alpaca_eval" uses the shipped difficulties and gamed baselines of AlpacaEval 2, a path another file in
-    the format of AlpacaEval's `df_gamed.csv`. None, for other prompt sets, is the GLM without both: AlpacaEval's
-    `length_controlled_minimal`, with the weaker half of its penalties. join="instruction" finds a row's difficulty by
-    its instruction, whatever the order or subset; join="row" by its place, which is how the leaderboard's figures of
-    models with missing rows came about.
+    the format of AlpacaEval's `df_gamed.csv`. None, for other prompts, judges and baselines (see `calibration_of`), is
+    the GLM without both, see `reports.length_only`. join="instruction" finds a row's difficulty by its instruction,
+    whatever the order or subset; join="row" by its place, which is how the leaderboard's figures of models with missing
+    rows came about.
 
     Raises ReportError for fewer than 5 preferences, an unknown or repeated instruction, preferences outside 1..2,
-    lengths that are missing or negative, and length differences that are one same non-zero number.
+    lengths that are missing or negative, length differences that are one same non-zero number, and without calibration
+    for fewer than 2 prompts' worth of wins or of losses.
     """
-    return _fit(_prepare(rows, calibration, join))[0]
+    data = _prepare(rows, calibration, join)
+    if data.gamed is None:
+        _require_both(data)
+    return _fit(data)[0]
+
+
+def calibration_of(judges: Iterable[str], baselines: Iterable[str]) -> str | None:
+    """The shipped calibration ("alpaca_eval") where it holds: every row judged by AlpacaEval 2's judge against its
+    baseline. None else: another judge has another taste for length, another baseline other difficulties."""
+    return "alpaca_eval" if set(judges) == {JUDGE} and set(baselines) == {BASELINE} else None
 
 
 def length_controlled_draws(
@@ -67,9 +85,13 @@ def length_controlled_draws(
     settings over the same prompts `(draws_a - draws_b).difference()`.
 
     `rows["prompt"]`, where present, is the place of a row's prompt among the resampled ones (seeds of one prompt share
-    it); else there is one row per prompt, in order. The penalty stays the one chosen on all rows.
+    it); else there is one row per prompt, in order. The calibrated penalty stays the one chosen on all rows.
+
+    Raises ReportError as `length_controlled_win_rate` does, and with any calibration for fewer than 2 prompts' worth of
+    wins or of losses: too many resamples have none.
     """
     data = _prepare(rows, calibration, join)
+    _require_both(data)
     if ((data.prompt < 0) | (data.prompt >= resamples.n)).any():
         raise ReportError(f"length control: a prompt is not among the {resamples.n} resampled; number them from 0")
     result, refit = _fit(data)
@@ -77,7 +99,7 @@ def length_controlled_draws(
     if refit is None:
         return result, Draws(50.0, np.full(resamples.count, 50.0), np.full(resamples.n, 50.0), count)
     draws = resamples.statistic(lambda weights: refit.win_rates(weights[:, data.prompt]))
-    # liblinear stops up to 0.01 points short of the optimum: the draws move with it, so that they surround the figure.
+    # liblinear stops up to 0.02 points short of the optimum: the draws move with it, so that they surround the figure.
     shift = result.lc_win_rate - draws.point
     return result, Draws(result.lc_win_rate, draws.boot + shift, draws.jack + shift, count)
 
@@ -140,7 +162,26 @@ def _checked(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     return preference, delta
 
 
-def _fit(data: _Data) -> tuple[LengthControlled, Refit | None]:
+def _require_both(data: _Data) -> None:
+    """Refuse preferences that nearly all say the same: nothing is left that could tell length and quality apart.
+
+    The prompts that won are counted as Kish's effective number (Σy)²/Σy² of their summed preferences y: k where k
+    prompts were won outright, all of them where a graded judge gave each as much.
+    """
+    present = np.isfinite(data.preference)
+    prompts = np.unique(data.prompt[present], return_inverse=True)[1]
+    wins = np.bincount(prompts, data.preference[present])
+    losses = np.bincount(prompts, 1 - data.preference[present])
+    for share, verb in ((wins, "won"), (losses, "lost")):
+        effective = share.sum() ** 2 / np.square(share).sum() if share.any() else 0.0
+        if effective < FEWEST_PROMPTS - 1e-9:
+            raise ReportError(
+                f"length control: {effective:.2g} of {len(share)} prompts {verb}, and with under {FEWEST_PROMPTS:g} "
+                "nothing tells length and quality apart; read the plain win rate"
+            )
+
+
+def _fit(data: _Data) -> tuple[LengthControlled, Refit | LengthOnly | None]:
     present = np.isfinite(data.preference)
     wins = data.preference[present]
     plain = {
@@ -154,21 +195,17 @@ def _fit(data: _Data) -> tuple[LengthControlled, Refit | None]:
         # The baseline against itself: 50% by construction, as in AlpacaEval.
         zero = dict.fromkeys(["lc_standard_error", "w_length", "w_difficulty", "w_quality"], 0.0)
         return _result(plain, lc_win_rate=50.0, penalty=0.0, **zero), None
+    if data.gamed is None:
+        return _uncalibrated(plain, LengthOnly(data.preference, data.delta))
     length = standardised(data.delta, data.delta.std(ddof=1))
     ones, gamed = np.ones(len(length)), data.gamed
-    if gamed is None:
-        features, preference, weight = np.stack([length, ones], 1), data.preference, ones
-    else:
-        ours = np.stack([length, data.difficulty, ones], 1)
-        theirs = np.stack([np.tanh(gamed.delta), gamed.difficulty, np.zeros(len(gamed.delta))], 1)
-        features = np.concatenate([theirs, ours])
-        preference = np.concatenate([gamed.preference, data.preference])
-        weight = np.concatenate([np.full(len(theirs), GAMED_WEIGHT), ones])
+    ours = np.stack([length, data.difficulty, ones], 1)
+    theirs = np.stack([np.tanh(gamed.delta), gamed.difficulty, np.zeros(len(gamed.delta))], 1)
+    features = np.concatenate([theirs, ours])
+    preference = np.concatenate([gamed.preference, data.preference])
+    weight = np.concatenate([np.full(len(theirs), GAMED_WEIGHT), ones])
     fitted = np.isfinite(preference)
-    grid = WEAK_GRID if gamed is None else GRID
-    coefficients, penalty = cross_validated(features[fitted], preference[fitted], weight[fitted], grid)
-    if gamed is None:
-        coefficients = np.insert(coefficients, 1, 0.0)
+    coefficients, penalty = cross_validated(features[fitted], preference[fitted], weight[fitted])
     predicted = 100 / (1 + np.exp(-(coefficients[2] + coefficients[1] * data.difficulty)))
     result = _result(
         plain,
@@ -180,6 +217,21 @@ def _fit(data: _Data) -> tuple[LengthControlled, Refit | None]:
         penalty=penalty,
     )
     return result, Refit(data.preference, data.delta, data.difficulty, gamed, penalty, coefficients)
+
+
+def _uncalibrated(plain: dict, problem: LengthOnly) -> tuple[LengthControlled, LengthOnly]:
+    all_rows = np.ones((1, len(problem.delta)))
+    w_length, w_quality = problem.weights(all_rows)[0]
+    result = _result(
+        plain,
+        lc_win_rate=problem.win_rates(all_rows)[0],
+        lc_standard_error=0.0,
+        w_length=w_length,
+        w_difficulty=0.0,
+        w_quality=w_quality,
+        penalty=problem.penalty,
+    )
+    return result, problem
 
 
 def _result(plain: dict, **figures: float) -> LengthControlled:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from reports.bootstrap import Draws, Resamples
 from reports.errors import ReportError
-from reports.length_control import length_controlled_draws
+from reports.length_control import calibration_of, length_controlled_draws
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Adjusted:
 def adjusted_win_rate(part: pd.DataFrame, keys: list[str], resamples: Resamples) -> Adjusted | None:
     """Length control of a setting's judgements; None where nothing was judged.
 
-    The model with the difficulty is used where every prompt is one of AlpacaEval's instructions. It takes each
-    instruction once, so each seed is fitted by itself and the rates are averaged; without the difficulty all seeds are
-    fitted together. A prompt's seeds are resampled together in both.
+    The model with the difficulty is used where every prompt is one of AlpacaEval's instructions, and the judge and the
+    baseline are AlpacaEval 2's. It takes each instruction once, so each seed is fitted by itself and the rates are
+    averaged; without the difficulty all seeds are fitted together. A prompt's seeds are resampled together in both.
     """
     judged = part[part["preference"].notna() & part["len_1"].notna() & part["len_2"].notna()]
     if judged.empty:
@@ -46,11 +46,11 @@ def adjusted_win_rate(part: pd.DataFrame, keys: list[str], resamples: Resamples)
             "seed": judged["seed"].to_numpy(),
         }
     ).sort_values(["seed", "prompt"])
-    difficulty = set(rows["sha256"]) <= _instructions()
+    calibration = calibration_of(judged["judge"], judged["baseline"])
     try:
-        if not difficulty:
+        if calibration is None or not set(rows["sha256"]) <= _instructions():
             return Adjusted(length_controlled_draws(rows, resamples, calibration=None)[1], False)
-        seeds = [length_controlled_draws(seed, resamples)[1] for _, seed in rows.groupby("seed")]
+        seeds = [length_controlled_draws(seed, resamples, calibration)[1] for _, seed in rows.groupby("seed")]
     except ReportError as error:
         return Adjusted(None, why=str(error))
     n = len(seeds)

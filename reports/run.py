@@ -31,9 +31,10 @@ RECORD_FIELDS = {
     "trace": None,
 }
 FIGURES = tuple(name for name, default in RECORD_FIELDS.items() if default != default)  # those that may be absent
+JUDGEMENT_FIELDS = ("preference", "len_1", "len_2", "judge", "baseline", "reason")
 # Names that a task's metric may not take: columns of the records, and figures of the report.
-OWN = {*RECORD_FIELDS, "trial", "key", "setting", "method", "split", "seed", "preference", "len_1", "len_2", "judge",
-       "reason", "length", "win_rate", "lc_win_rate", "tokens_per_second", "forward_passes_per_token"}  # fmt: skip
+OWN = {*RECORD_FIELDS, *JUDGEMENT_FIELDS, "trial", "key", "setting", "method", "split", "seed", "length", "win_rate",
+       "lc_win_rate", "tokens_per_second", "forward_passes_per_token", "computed_passes_per_token"}  # fmt: skip
 
 
 @dataclass
@@ -44,8 +45,8 @@ class Run:
         name: the folder's name, made unique where several runs are compared.
         trials: one row per trial: id, setting, method, split, seed, task, selected, and the trial itself (``trial``).
         records: one row per trial and prompt: trial, setting, method, split, seed, key, the record's fields, the
-            scores (the columns of ``metrics``), ``preference``, ``len_1``, ``len_2``, ``judge`` and ``length``
-            in characters. What is missing, NaN or infinite is NaN.
+            scores (the columns of ``metrics``), ``preference``, ``len_1``, ``len_2``, ``judge``, ``baseline`` and
+            ``length`` in characters. What is missing, NaN or infinite is NaN.
         settings: setting id -> Setting.
         metrics: names of the scores, in the order they were met. A task's metric with the name of one of the
             report's own columns is ``task_NAME``, or left out where it repeats that column (``length`` in characters).
@@ -141,7 +142,7 @@ def _trial_rows(path: Path, trial: dict, records: dict[str, dict]) -> list[dict]
         row.update(trial=trial["id"], key=key)
         row.update({name: trial[name] for name in ("setting", "method", "split", "seed")})
         judgement = judgements.get(key, {})
-        row.update({name: judgement.get(name) for name in ("preference", "len_1", "len_2", "judge", "reason")})
+        row.update({name: judgement.get(name) for name in JUDGEMENT_FIELDS})
         rows.append(row)
     return rows
 

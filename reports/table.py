@@ -135,7 +135,8 @@ class Table:
     def mean(self, setting: str, split: str, name: str) -> Interval | None:
         """Mean over prompts with its interval, None where nothing was recorded."""
         matrix = self.matrix(setting, split, name)
-        return self._draws[split].mean(matrix).interval() if np.isfinite(matrix).any() else None
+        bounds = (0.0, 100.0) if name == "win_rate" else None
+        return self._draws[split].mean(matrix, bounds).interval() if np.isfinite(matrix).any() else None
 
     def ratio(self, setting: str, split: str, name: str) -> Interval | Point | None:
         """A ratio of sums (tokens per second), None where nothing was recorded; with its interval, but for speed."""

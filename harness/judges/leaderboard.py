@@ -20,9 +20,10 @@ def leaderboard_row(
 
     ``avg_length`` is the mean of all responses in characters, ``n`` the number of preferences, ``n_missing`` of
     judgements without one. A figure that the judgements don't determine is None, with the reason in ``lc_note``.
+    ``lc_difficulty`` says whether length control knows the instructions' difficulty.
 
     Args:
-        calibration: "alpaca_eval" for AlpacaEval's 805 instructions; None for other prompts.
+        calibration: "alpaca_eval" for AlpacaEval 2's instructions, judge and baseline; None for others.
     """
     row = {
         "name": name,
@@ -61,6 +62,7 @@ def _length_controlled(pairs: Sequence[Pair], judgements: Sequence[Judgement], c
         "lc_win_rate": fit.lc_win_rate,
         "lc_standard_error": fit.lc_standard_error,
         "discrete_win_rate": fit.discrete_win_rate,
+        "lc_difficulty": calibration is not None,
     }
 
 
