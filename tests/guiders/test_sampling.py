@@ -34,6 +34,15 @@ def test_a_number_depends_on_its_own_row_alone():
     assert not torch.equal(together, uniforms(4, keys[:, None, None], rows[:, None], steps))
 
 
+def test_a_purpose_has_numbers_of_its_own_and_none_has_the_seeds():
+    where = (torch.arange(200)[:, None], torch.arange(5), torch.tensor(0))
+    plain = uniforms(7, *where).flatten()
+    assert torch.equal(uniforms(Sampling(seed=7).stream, *where).flatten(), plain)
+    other = uniforms(Sampling(seed=7, purpose="baseline").stream, *where).flatten()
+    assert abs(float(torch.corrcoef(torch.stack([plain, other]))[0, 1])) < 4 / 1000**0.5
+    assert not torch.equal(other, uniforms(Sampling(seed=8, purpose="baseline").stream, *where).flatten())
+
+
 @pytest.mark.parametrize(("top_k", "top_p"), [(5, 1.0), (0, 0.7), (6, 0.5), (1, 1.0), (0, 1e-6)])
 def test_cuts_equal_transformers_warpers(top_k, top_p):
     logits = torch.randn(50, 30, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

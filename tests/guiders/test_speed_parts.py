@@ -73,6 +73,48 @@ def test_the_divergence_of_half_precision_is_the_exact_one_of_its_logits(tempera
     torch.testing.assert_close(found.kl.double(), exact, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize("sampling", [Sampling(t) for t in (1e-8, 1e-4, 0.01, 1.0)] + [Sampling(1e-4, top_k=3)])
+@pytest.mark.parametrize("weight", [0.0, 1e-3, 1.0])
+def test_the_divergence_at_low_temperatures_is_that_of_the_logits(sampling, weight):
+    """In float32, where logits over a temperature of 1e-8 have no digit left before the point."""
+    guider = of_vocabulary(500, Guider(lm(), token=Implicit(lm(seed=1), lm(seed=2), weight)))
+    logits = [20 + 5 * random(8, 500, seed=seed, dtype=torch.float32) for seed in range(3)]
+    numbers = torch.full((8, 1), 0.5, dtype=torch.float64)
+    guided, base = guider.combine(logits).double(), logits[0].double()
+    found = next_token(guider, sampling, logits, numbers, kl=True)
+    drawn, plain = distribution(guided, sampling), (base / sampling.temperature).log_softmax(-1)
+    terms = torch.special.xlogy(drawn, drawn) - torch.where(drawn > 0, drawn * plain, 0.0)
+    torch.testing.assert_close(found.kl.double(), terms.sum(-1), rtol=1e-5, atol=1e-5)
+    assert float(found.kl.min()) >= 0
+    ratio = (drawn.log() - plain).gather(-1, found.tokens)
+    torch.testing.assert_close(found.over_base, ratio, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(0.7), Sampling(top_k=5), Sampling(top_p=0.9), Sampling(0)])
+@pytest.mark.parametrize("lowest", [-torch.inf, torch.finfo(torch.float64).min])
+@pytest.mark.parametrize("weight", [1.0, -0.5, 0.0])
+def test_an_id_that_all_models_mask_is_not_there(sampling, lowest, weight):
+    """As if the vocabulary ended before it, although "minus infinity less minus infinity" is no number."""
+    guider = Guider(lm(), token=Implicit(lm(seed=1), lm(seed=2), weight))
+    logits = [random(6, 40, seed=seed) for seed in range(3)]
+    numbers = torch.full((6, 1), 0.5, dtype=torch.float64)
+    expected = next_token(of_vocabulary(40, guider), sampling, logits, numbers, kl=True)
+    masked = [torch.cat([x, torch.full_like(x[:, :2], lowest)], -1) for x in logits]
+    found = next_token(of_vocabulary(42, guider), sampling, masked, numbers, kl=True)
+    assert bool(found.finite.all())
+    assert torch.equal(found.tokens, expected.tokens)
+    torch.testing.assert_close(found.kl, expected.kl)
+    torch.testing.assert_close(found.over_base, expected.over_base)
+
+
+def test_a_guide_without_numbers_is_still_seen():
+    logits = [random(3, 40, seed=seed) for seed in range(3)]
+    logits[1][1, 5] = torch.nan
+    numbers = torch.full((3, 1), 0.5, dtype=torch.float64)
+    guider = of_vocabulary(40, Guider(lm(), token=Implicit(lm(seed=1), lm(seed=2))))
+    assert next_token(guider, Sampling(), logits, numbers, kl=True).finite.tolist() == [True, False, True]
+
+
 def of_vocabulary(size: int, guider: Guider) -> Guider:
     """The guider of models that have so many ids: only its arithmetic is used here."""
     vars(guider)["vocabulary"] = size

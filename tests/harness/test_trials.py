@@ -1,5 +1,6 @@
 """A trial's id is a hash of what decides its outputs, and of nothing else."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -161,3 +162,11 @@ def test_a_models_hash_sees_every_byte_and_ignores_other_files(tiny_models, tmp_
     weights[-1] ^= 1
     (copy / "model.safetensors").write_bytes(bytes(weights))
     assert hash_folder(copy) != same
+
+
+def test_the_base_draws_from_a_stream_of_its_own_and_its_id_says_so(tiny):
+    """What a search is judged against must not be one of its own candidates, which are drawn from the same seed."""
+    for job in jobs(tiny):
+        assert job.trial.sampling.get("purpose", "") == ("baseline" if job.is_base else "")
+        shared = replace(job.trial, sampling={k: v for k, v in job.trial.sampling.items() if k != "purpose"})
+        assert (shared.id != job.trial.id) == job.is_base

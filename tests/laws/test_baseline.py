@@ -53,7 +53,9 @@ def test_best_of_n_wins_n_of_n_plus_one(n, tmp_path):
         "base": Guider(base),
         "best_of_n": Guider(base, value=ImplicitValue(tuned, untuned), search=BestOfN(n)),
     }
-    sweep = validated(Sweep, compose("sweep", []).config)
+    sweep = validated(
+        Sweep, compose("sweep", [f"sampling.max_new_tokens={TOKENS}", "sampling.temperature=1", "judge=reward"]).config
+    )
     run, trials = RunFolder(tmp_path / "run"), {}
     run.open()
     for method, guider in guiders.items():
@@ -63,14 +65,13 @@ def test_best_of_n_wins_n_of_n_plus_one(n, tmp_path):
             run, trial, lambda asked, sampling, guider=guider: decode(guider, asked, sampling), 512, lambda new: None
         )
         model = GuidedLM.of(lambda guider=guider: guider, trial.sampling, trial.seed, {}, recorder.respond)
-        arguments = {"until": [], "max_gen_toks": TOKENS, "temperature": 1.0, "do_sample": True}
-        requests = [Instance("generate_until", {}, (prompt, arguments), 0) for prompt in PROMPTS]
+        requests = [Instance("generate_until", {}, (prompt, {"until": []}), 0) for prompt in PROMPTS]
         texts = model.generate_until(requests)
         # so large that the judge's sigmoid is a comparison
         scores = 1e6 * rewards([prompt + text for prompt, text in zip(PROMPTS, texts, strict=True)], *pair)
         record_scores(run, trial, [(p, {"gold_reward": float(s)}) for p, s in zip(PROMPTS, scores, strict=True)])
     run.write_trials((trial, True) for trial in trials.values())
-    Judging({"name": "reward"}, "gold_reward").judge(run, trials["best_of_n"], trials["base"])
+    Judging(sweep.judge, "gold_reward").judge(run, trials["best_of_n"], trials["base"])
     run.close()
     table = build(load_run(run.path), resamples=200)
     won = table.row(trials["best_of_n"].setting, "all").figures["win_rate"]
