@@ -45,6 +45,10 @@ def warnings(choice: Choice) -> list[str]:
     if out:
         on = f"{_guards(choice)} on the {choice.chosen_on} prompts"
         said.append(f"Left out, as none of its settings satisfies {on}: {', '.join(out)}.")
+    absent = kept - {row.setting.group for row in choice.chosen}
+    if absent and choice.guards:
+        why = f"what satisfies {_guards(choice)} of it did not run on the {choice.reported_on} prompts"
+        said.append(f"Left out, as {why}: {', '.join(sorted(absent))}.")
     return said
 
 

@@ -171,6 +171,8 @@ def test_a_guard_decides_the_choice_and_names_the_methods_that_it_leaves_out(tmp
     assert (found.best.setting.method, found.best.setting.weight) == ("eft", 1)
     assert "has the highest gold reward of the settings that satisfy fluency>=0.7" in found.sentence
     assert any("Left out" in caveat and "IVG" in caveat for caveat in found.caveats)
+    _, found = answered(tmp_path / "after", grid, guards=["fluency>=0.7"])  # weight 1 did not run on test
+    assert any("did not run on the test prompts: EFT" in caveat for caveat in found.caveats)
     _, found = answered(tmp_path / "none", grid, guards=["kl<0"], every_setting_on_test=True)
     assert found.sentence == "No guided setting satisfies kl<0 on the dev prompts."
     with pytest.raises(ReportError, match="guard fluncy>=1: the run has no such figure; it has gold_reward, fluency"):
