@@ -28,15 +28,16 @@ def best_settings(run: RunFolder, trials: list[tuple[Setting, list[Trial]]], met
 
 def dev_mean(run: RunFolder, trials: list[Trial], metric: str) -> float:
     """The mean of a score over the prompts of some trials."""
-    values = []
+    values: list[float] = []
     for trial in trials:
         for row in run.rows(run.scores(trial.id)).values():
-            if metric not in row["scores"]:
+            if metric not in row["scores"] and not values:
                 mend = nearest(metric, row["scores"])
                 raise UserError(f"select.metric={metric}: the task {trial.task} gives no such score; {mend}")
-            value = row["scores"][metric]
+            value = row["scores"].get(metric)
             if not isinstance(value, int | float) or not math.isfinite(value):
-                where = f"{metric} of the prompt {row['key']} is {value} in scores/{trial.id}.jsonl"
+                shown = "missing" if value is None else value
+                where = f"{metric} of the prompt {row['key']} is {shown} in scores/{trial.id}.jsonl"
                 raise UserError(f"{where}: no setting is chosen by it; mend the metric, delete the file and run again")
             values.append(value)
     return fmean(values)
