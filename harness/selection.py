@@ -55,13 +55,13 @@ def dev_mean(run: RunFolder, trials: list[Trial], metric: str, asked: str, more:
     Args:
         asked: the option that named the score, for an error; `more`: what it could have named besides a score.
     """
-    values = []
+    values: list[float] = []
     for trial in trials:
         for key, row in run.rows(run.scores(trial.id)).items():
-            if metric not in row["scores"]:
+            if metric not in row["scores"] and not values:
                 mend = nearest(metric, [*row["scores"], *more])
                 raise UserError(f"{asked}: the task {trial.task} gives no such score; {mend}")
-            values.append(_finite(row["scores"][metric], asked, run, trial, key))
+            values.append(_finite(row["scores"].get(metric), asked, run, trial, key))
     return fmean(values)
 
 
@@ -83,8 +83,9 @@ def _guarded(run: RunFolder, trials: list[Trial], guard: Guard) -> float:
 
 def _finite(value: float | None, asked: str, run: RunFolder, trial: Trial, key: str) -> float:
     if value is None or not math.isfinite(value):
+        shown = "missing" if value is None else value
         raise UserError(
-            f"{asked}: it is {value} for prompt {key} of {trial.id} (task {trial.task}); mend the task's scores, "
-            f"remove {run.scores(trial.id).path} and run again"
+            f"{asked}: it is {shown} for the prompt {key} in {run.scores(trial.id).path} (task {trial.task}): no "
+            "setting is chosen by it; mend the metric, delete the file and run again"
         )
     return value

@@ -7,36 +7,23 @@ from harness.config import Sweep
 from harness.manifest import Manifest
 from harness.models import Pool, Resolver
 from harness.run_folder import RunFolder, write_text
-from harness.trials import Setting
+from harness.trials import BASE, Setting
 
 
 def run_tax(sweep: Sweep, settings: list[Setting], run: RunFolder, command: Sequence[str]) -> int:
     """Evaluate every setting on every task, and write ``report/tax.json`` and ``report/tax.md``."""
     from harness.adapters.lm_eval_tax import Tax
+    from reports import tax
 
-    resolver = Resolver()
-    rows = Tax(sweep, settings, Pool(resolver, sweep.device), run.path / "tax").run(sweep.task.n_test)
+    files = Tax(sweep, settings, Pool(Resolver(), sweep.device), run.path / "tax").run(sweep.task.n_test)
+    found = [tax.read(path) for path in files]
+    base = next(scores for scores in found if scores.method == BASE)
+    rows = tax.compare(base, [scores for scores in found if scores is not base])
     manifest = Manifest(run.path / "manifest.json")
     manifest.record_run(list(command), sweep.device, {})
     manifest.write()
-    write_text(run.report / "tax.json", json.dumps(rows, indent=2) + "\n")
-    write_text(run.report / "tax.md", table(rows) + "\n")
-    print(table(rows))
+    write_text(run.report / "tax.json", json.dumps(rows, indent=2, allow_nan=False) + "\n")
+    write_text(run.report / "tax.md", tax.markdown(rows) + "\n")
+    print(tax.markdown(rows))
     print(f"report: {run.report / 'tax.md'}")
     return 0
-
-
-def table(rows: list[dict]) -> str:
-    """Guided against unguided, a line for each task, metric and setting."""
-    lines = [
-        "| task | metric | setting | n | unguided | guided | difference [95%] |",
-        "|---|---|---|---:|---:|---:|---:|",
-    ]
-    for row in rows:
-        settings = ", ".join(f"{name} {value:g}" for name, value in row["settings"].items())
-        interval = "" if row["low"] is None else f" [{row['low']:+.3f}, {row['high']:+.3f}]"
-        lines.append(
-            f"| {row['task']} | {row['metric']} | {row['method']} {settings} | {row['n']} | {row['unguided']:.3f} "
-            f"| {row['guided']:.3f} | {row['difference']:+.3f}{interval} |"
-        )
-    return "\n".join(lines)

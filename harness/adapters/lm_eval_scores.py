@@ -5,21 +5,29 @@ import numbers
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from lm_eval.api.metrics import nanmean
+
 from harness.errors import UserError
 
 
-def number(value: Any) -> float | None:
+def number(value: Any, aggregation: Callable | None = None) -> float | None:
     """A metric's value of one document.
 
+    Args:
+        aggregation: what lm-eval makes of the values of all documents.
+
     Returns:
-        None for what is no score of one document: nothing at all (``bypass``), or the parts that a metric over the
-        whole corpus gathers (BLEU's texts in a pair, the label and the guess of F1).
+        None for what is no score of one document: nothing at all (``bypass``), the parts that a metric over the
+        whole corpus gathers (BLEU's texts in a pair, the label and the guess of F1), and NaN where the task says by its
+        aggregation ``nanmean`` that NaN is a document without a score.
 
     Raises:
-        ValueError: a text, NaN or an infinity.
+        ValueError: a text, an infinity, any other NaN.
     """
     if getattr(value, "ndim", None) == 0:  # a scalar of numpy or torch
         value = value.item()
+    if aggregation is nanmean and isinstance(value, float) and math.isnan(value):
+        return None
     if isinstance(value, numbers.Real) and math.isfinite(value):
         return float(value)
     if isinstance(value, numbers.Real | str):
@@ -60,7 +68,7 @@ def _checked(name: str, task: Any, process_results: Callable[..., Mapping]) -> C
             raise UserError(f"task {name}: {what}; mend the task's metric") from error
         for metric, value in scores.items():
             try:
-                number(value)
+                number(value, task.aggregation().get(metric))
             except ValueError as error:
                 where = f"metric {metric!r} of document {document(doc)} (counted from 0)"
                 raise UserError(f"task {name}: {where}: {error}") from None

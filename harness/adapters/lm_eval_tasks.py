@@ -124,7 +124,7 @@ class LoadedTask:
             prompt = model.asked(sample["arguments"][0][0]).text
             _, scores = scored.setdefault(sample["doc_id"], (prompt, {}))
             for metric in sample["metrics"]:
-                value = number(sample[metric])
+                value = number(sample[metric], self.task.aggregation().get(metric))
                 if value is not None:
                     scores.setdefault(metric, value)
         return [scored[index] for index in indices]

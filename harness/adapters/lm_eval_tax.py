@@ -1,25 +1,27 @@
-"""The alignment tax: any of lm-eval's tasks, guided against unguided, by lm-eval's own scores."""
+"""The alignment tax: every setting on any of lm-eval's tasks, by lm-eval's own scores, kept per document."""
 
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from harness.adapters.lm_eval import GuidedLM, decode
+from harness.adapters.lm_eval_scores import checking, number
 from harness.config import Sweep
 from harness.errors import UserError
 from harness.models import Pool
 from harness.run_folder import write_text
-from harness.trials import BASE, Setting
+from harness.trials import Setting
 
 LIKELIHOOD = ("loglikelihood", "loglikelihood_rolling", "multiple_choice")
 
 
 class Tax:
-    """Evaluates every setting on the tasks ``task.names``; a setting that is done is read back.
+    """Evaluates every setting on the tasks ``task.names``; a setting that is done is left as it is.
 
     Args:
-        folder: of the results, one file a setting.
+        folder: of the results. A setting's are ``TRIAL.jsonl``, one row per task and document with the scores that
+            the document has of its own, and ``TRIAL.json``, what lm-eval makes of them all. ``reports.tax`` reads both.
 
     Raises:
         UserError: no such task; a search on a task of log-likelihoods, which it has none of.
@@ -44,7 +46,7 @@ class Tax:
         self._check()
 
     def _load(self, manager) -> None:
-        self.manager = manager
+        self.manager = checking(manager)
         self.loaded = manager.load(list(self.sweep.task.names))["tasks"]
 
     def _check(self) -> None:
@@ -57,28 +59,25 @@ class Tax:
                     "evaluate it with guider=eft, and this guider on tasks that generate"
                 )
 
-    def run(self, limit: int | None) -> list[dict]:
-        """One row for each task, metric and guided setting.
+    def run(self, limit: int | None) -> list[Path]:
+        """The files ``TRIAL.json`` of every setting, in order, after evaluating those that are not done.
 
         Args:
             limit: documents of each task at most.
 
-        Returns:
-            ``{"task", "metric", "method", "settings", "unguided", "guided", "difference", "low", "high", "n"}``: scores
-            as lm-eval's, and a 95% interval of the difference that takes the two as independent (null where lm-eval
-            gives no standard error), which is wide for answers to the same questions.
+        Raises:
+            UserError: a score that is no finite number, with task, document and metric.
         """
-        found = [(setting, self._evaluated(setting, limit)) for setting in self.settings]
-        base = next(results for setting, results in found if setting.method == BASE)
-        return [row for setting, results in found if setting.method != BASE for row in _rows(setting, base, results)]
+        return [self._evaluated(setting, limit) for setting in self.settings]
 
-    def _evaluated(self, setting: Setting, limit: int | None) -> dict:
+    def _evaluated(self, setting: Setting, limit: int | None) -> Path:
         sweep = self.sweep
         names = "+".join(sweep.task.names)
         trial = setting.trial(names, str(limit), "all", sweep.seeds[0], sweep, self.pool.resolver).id
         path = self.folder / f"{trial}.json"
-        if path.exists():
-            return json.loads(path.read_text(encoding="utf-8"))
+        documents = path.with_suffix(".jsonl")
+        if path.exists() and documents.exists():
+            return path
         from lm_eval import simple_evaluate
 
         guider = self.pool.guider(setting.config)
@@ -96,33 +95,48 @@ class Tax:
             apply_chat_template=sweep.task.apply_chat_template,
             system_instruction=sweep.task.system_instruction,
             limit=limit,
-            log_samples=False,
+            log_samples=True,
         )
-        kept = {"results": results["results"], "n": {k: v["effective"] for k, v in results["n-samples"].items()}}
-        write_text(path, json.dumps(kept, indent=2, sort_keys=True, default=str) + "\n")
-        return kept
+        rows = [row for name, samples in results["samples"].items() for row in self._documents(name, samples)]
+        write_text(documents, "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows))
+        kept = {
+            "method": setting.method,
+            "settings": setting.settings,
+            "results": {task: _scores(task, scores) for task, scores in results["results"].items()},
+            "n": {task: count["effective"] for task, count in results["n-samples"].items()},
+            "subtasks": results["group_subtasks"],
+        }
+        # written last: a setting with this file is done
+        write_text(path, json.dumps(kept, indent=2, sort_keys=True, allow_nan=False) + "\n")
+        return path
+
+    def _documents(self, task: str, samples: list[dict]) -> list[dict]:
+        """A row per document: its scores by "METRIC,FILTER", as lm-eval names them in its results."""
+        aggregations = self.loaded[task].aggregation()
+        rows: dict[int, dict] = {}
+        for sample in samples:
+            place = sample["doc_id"]
+            row = rows.setdefault(
+                place, {"task": task, "document": place, "key": sample["doc_hash"][:16], "scores": {}}
+            )
+            for metric in sample["metrics"]:
+                value = number(sample[metric], aggregations.get(metric))
+                if value is not None:
+                    row["scores"][f"{metric},{sample['filter']}"] = value
+        return [rows[place] for place in sorted(rows)]
 
 
-def _rows(setting: Setting, base: dict, guided: dict) -> Iterator[dict]:
-    for task, scores in guided["results"].items():
-        for key, value in scores.items():
-            metric, _, rest = key.partition(",")
-            if not isinstance(value, int | float) or not rest or metric.endswith("_stderr"):
-                continue
-            theirs = base["results"][task][key]
-            errors = [results["results"][task].get(f"{metric}_stderr,{rest}") for results in (base, guided)]
-            known = all(isinstance(error, int | float) for error in errors)
-            half = 1.96 * math.hypot(*errors) if known else None
-            difference = value - theirs
-            yield {
-                "task": task,
-                "metric": metric if rest == "none" else f"{metric} ({rest})",
-                "method": setting.method,
-                "settings": setting.settings,
-                "unguided": theirs,
-                "guided": value,
-                "difference": difference,
-                "low": None if half is None else difference - half,
-                "high": None if half is None else difference + half,
-                "n": guided["n"].get(task),
-            }
+def _scores(task: str, results: dict[str, Any]) -> dict[str, float]:
+    """lm-eval's scores of a task by "METRIC,FILTER", without their standard errors.
+
+    Raises:
+        UserError: one is NaN or infinite.
+    """
+    scores = {}
+    for key, value in results.items():
+        metric, _, filtered = key.partition(",")
+        if isinstance(value, int | float) and filtered and not metric.endswith("_stderr"):
+            if not math.isfinite(value):
+                raise UserError(f"task {task}: {metric} over all documents is {value}; leave the task out")
+            scores[key] = float(value)
+    return scores

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from lm_eval.api.metrics import mean, nanmean
 
 from harness.adapters.lm_eval_scores import number
 from harness.cli import main
@@ -84,6 +85,16 @@ def test_what_is_gathered_for_the_whole_corpus_is_no_score_of_a_document(value):
     assert number(value) is None
 
 
+def test_nan_is_no_score_where_the_task_averages_without_it():
+    """lm-eval's meqsum and its like: NaN is a document without a reference, left out by the aggregation nanmean."""
+    assert number(np.nan, nanmean) is None
+    assert number(1.5, nanmean) == 1.5
+    with pytest.raises(ValueError, match="nan is no score"):
+        number(np.nan, mean)
+    with pytest.raises(ValueError, match="inf is no score"):
+        number(np.inf, nanmean)
+
+
 @pytest.mark.parametrize("value", [True, np.True_, np.int32(1), np.float64(1), 1])
 def test_every_kind_of_one_is_a_score(value):
     assert number(value) == 1.0
@@ -101,9 +112,9 @@ def test_a_reward_that_is_no_number_is_not_recorded(tmp_path):
 def test_one_score_that_is_no_number_decides_no_selection(tmp_path, bad, place):
     """Records of an older version: a NaN in the first setting won every comparison, in the second lost every one."""
     run, trials = RunFolder(tmp_path), []
-    for number_of, mean in enumerate((1.0, 2.0)):
-        trial = SimpleNamespace(id=f"eft-{number_of}", task="mine")
-        values = [mean, bad if number_of == place else mean]
+    for setting, value in enumerate((1.0, 2.0)):
+        trial = SimpleNamespace(id=f"eft-{setting}", task="mine")
+        values = [value, bad if setting == place else value]
         run.scores(trial.id).append({"key": str(i), "scores": {"good": value}} for i, value in enumerate(values))
         trials.append((SimpleNamespace(method="eft"), [trial]))
     with pytest.raises(UserError, match=rf"good of the prompt 1 is .* in scores/eft-{place}\.jsonl"):

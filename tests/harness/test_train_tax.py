@@ -5,6 +5,7 @@ import json
 import pytest
 
 from harness.cli import main
+from harness.store import Lines
 
 GENERATE = """
 task: tiny_generate
@@ -57,12 +58,20 @@ def test_every_task_guided_against_unguided_in_one_table(arguments, tmp_path, ca
     }
     for row in rows:
         assert row["difference"] == pytest.approx(row["guided"] - row["unguided"])
+        assert row["low"] <= row["difference"] <= row["high"]
         assert 0 <= row["guided"] <= 1
     assert "| tiny_choose | acc | eft weight 3 | 12 |" in capsys.readouterr().out
-    # once more: read back
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs" / "tax" / "tax").iterdir()}
+    # once more: read back; a setting that is not whole, or of a version that kept no documents, is evaluated again
+    folder = tmp_path / "runs" / "tax" / "tax"
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert len(before) == 4
     assert main(arguments) == 0
     assert {path: path.stat().st_mtime_ns for path in before} == before
+    next(folder.glob("eft-*.jsonl")).unlink()
+    assert main(arguments) == 0
+    assert set(folder.iterdir()) == set(before)
+    assert all(path.stat().st_mtime_ns == before[path] for path in folder.glob("base-*"))
+    assert json.loads((tmp_path / "runs" / "tax" / "report" / "tax.json").read_text()) == rows
 
 
 def test_the_unguided_scores_are_lm_evals_own_of_the_base(arguments, tmp_path, tiny_models):
@@ -74,8 +83,14 @@ def test_the_unguided_scores_are_lm_evals_own_of_the_base(arguments, tmp_path, t
     (row,) = json.loads((tmp_path / "runs" / "tax" / "report" / "tax.json").read_text())
     manager = TaskManager(include_path=str(tmp_path / "tasks"), include_defaults=False)
     model = HFLM(pretrained=tiny_models["base"], device="cpu")
-    theirs = simple_evaluate(model=model, tasks=["tiny_choose"], task_manager=manager)
+    theirs = simple_evaluate(model=model, tasks=["tiny_choose"], task_manager=manager, log_samples=True)
     assert row["unguided"] == theirs["results"]["tiny_choose"]["acc,none"]
+    (file,) = (tmp_path / "runs" / "tax" / "tax").glob("base-*.jsonl")
+    assert list(Lines(file)) == [
+        {"task": "tiny_choose", "document": sample["doc_id"], "key": sample["doc_hash"][:16],
+         "scores": {"acc,none": sample["acc"]}}
+        for sample in theirs["samples"]["tiny_choose"]
+    ]  # fmt: skip
 
 
 def test_a_search_on_log_likelihoods_is_refused_before_anything_runs(arguments, capsys):
