@@ -1,7 +1,7 @@
-"""The uncalibrated length-controlled rate, measured for statistics.py: near 0 and 100%, and in other orders of the rows.
+"""The uncalibrated length-controlled rate, measured for statistics.py: near 0 and 100%, and in other orders of rows.
 
 "rates": a model that is longer, a judge that likes length, prompts of unequal difficulty; preferences are wins and
-losses or graded. The truth is the same statistic on 500,000 prompts. "orders": the recorded rows of 37 models, shuffled.
+losses or graded. The truth is the same statistic on 500,000 prompts. "orders": recorded rows of 37 models, shuffled.
 """
 
 import sys

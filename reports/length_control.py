@@ -176,7 +176,7 @@ def _require_both(data: _Data) -> None:
         effective = share.sum() ** 2 / np.square(share).sum() if share.any() else 0.0
         if effective < FEWEST_PROMPTS - 1e-9:
             raise ReportError(
-                f"length control: {effective:.2g} of {len(share)} prompts {verb}, and with under {FEWEST_PROMPTS:g} "
+                f"length control: {effective:.3g} of {len(share)} prompts {verb}, and with under {FEWEST_PROMPTS:g} "
                 "nothing tells length and quality apart; read the plain win rate"
             )
 

@@ -81,6 +81,7 @@ def test_the_published_row_comes_out(honest):
     assert honest["standard_error"] == pytest.approx(STANDARD_ERROR, abs=1e-9)
     assert honest["lc_win_rate"] == pytest.approx(LC_WIN_RATE, abs=0.05)
     assert (honest["n"], honest["n_missing"]) == (805, 0)
+    assert honest["lc_difficulty"] is True
 
 
 @pytest.mark.parametrize("status", [500, 429])

@@ -38,6 +38,51 @@ def test_bca_without_widening_is_scipys():
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.06 * width)
 
 
+@pytest.mark.parametrize(
+    ("draw", "truth"), [(lambda rng: rng.lognormal(0, 1, 64), np.exp(0.5)), (lambda rng: rng.standard_t(3, 64), 0.0)]
+)
+def test_heavy_tailed_means_are_covered_at_64_prompts(draw, truth):
+    """Lognormal, t3 scores: BCa alone holds the truth in 91 to 92% of data sets, Student's t in 90% of the former."""
+    inside = []
+    for seed in range(1000):
+        x = draw(np.random.default_rng([1, seed]))
+        found = estimate(x, Resamples(64, 400, seed))
+        inside.append(found.low <= truth <= found.high)
+    assert 0.93 <= np.mean(inside) <= 0.975
+
+
+def test_normal_means_do_not_pay_for_it():
+    """The price of the heavy tails, on normal figures: under 5% more than Student's width at 64 prompts."""
+    ratio = []
+    for seed in range(200):
+        x = np.random.default_rng(seed).normal(0, 1, 64)
+        found = estimate(x, Resamples(64, 1000, seed))
+        ratio.append((found.high - found.low) / (2 * stats.t.ppf(0.975, 63) * stats.sem(x)))
+    assert 0.98 <= np.mean(ratio) <= 1.05
+
+
+def test_degrees_of_freedom_are_those_of_the_variance_estimate():
+    """Var(s²) = σ⁴ (κ − 1 + 2/(n−1)) / n, and a scaled chi-square of that variance has 2σ⁴/Var(s²) degrees. Two values
+    equally often have κ = 1 (the most: n − 1), one in 50 has κ = 1/(p(1−p)) − 3."""
+    assert Resamples(50).mean([0.0, 1.0] * 25).degrees == 49
+    p = 1 / 50
+    kurtosis = 1 / (p * (1 - p)) - 3
+    assert Resamples(50).mean([1.0] + [0.0] * 49).degrees == pytest.approx(100 / (kurtosis - 1 + 2 / 49))
+    with_missing = Resamples(80).mean([1.0] + [0.0] * 49 + [np.nan] * 30)
+    assert with_missing.degrees == pytest.approx(100 / (kurtosis - 1 + 2 / 49))
+
+
+@pytest.mark.parametrize("n", [2, 64])
+def test_all_lost_has_clopper_and_pearsons_interval(n):
+    limit = stats.binomtest(0, n).proportion_ci(method="exact")
+    lost = Resamples(n).mean(np.zeros(n), bounds=(0, 100)).interval()
+    assert (lost.mean, lost.low, lost.high) == pytest.approx((0, 100 * limit.low, 100 * limit.high))
+    won = Resamples(n).mean(np.full(n, 100.0), bounds=(0, 100)).interval()
+    assert (won.mean, won.low, won.high) == pytest.approx((100, 100 - 100 * limit.high, 100))
+    even = Resamples(n).mean(np.full(n, 50.0), bounds=(0, 100)).interval()
+    assert (even.low, even.high) == (50, 50)
+
+
 def test_weights_are_counts_of_prompts():
     weights = Resamples(7, 500).weights
     assert (weights.sum(1) == 7).all()

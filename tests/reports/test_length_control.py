@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from reports.bootstrap import Resamples
 from reports.errors import ReportError
 from reports.glm import Calibration, Refit, standardised
-from reports.length_control import length_controlled_draws, length_controlled_win_rate
+from reports.length_control import calibration_of, length_controlled_draws, length_controlled_win_rate
 
 
 def rows(n=60, seed=0, **columns):
@@ -108,8 +108,6 @@ def finite(result):
     "columns",
     [
         {"len_1": 500, "len_2": 500},
-        {"preference": 1.0},
-        {"preference": 2.0},
         {"preference": 1.3},
         {"preference": 1.5},
         {"preference": [1.0, 2.0] * 30},
@@ -149,6 +147,118 @@ def test_seeds_of_a_prompt_stay_together():
     resamples = Resamples(80)
     single, double = (length_controlled_draws(r, resamples, None)[1] for r in (one, two))
     assert double.boot.std() == pytest.approx(single.boot.std(), rel=0.1)  # drawn apart, it would be 0.71 of it
+
+
+def without_folds(frame, places):
+    """The two-weight problem of the rows at `places`, written out and solved by a quasi-Newton method: the rate in
+    percent. It is the log loss plus twice the dispersion times a win and a loss at one unit of length."""
+    y = frame["preference"].to_numpy()[places] - 1
+    delta = (frame["len_1"] - frame["len_2"]).to_numpy(float)[places]
+    length = np.tanh(delta / delta.std(ddof=1))
+    dispersion = y.var() / (y.mean() * (1 - y.mean()))
+
+    def objective(b):
+        eta = b[0] * length + b[1]
+        prior = 2 * dispersion * (np.logaddexp(0, b[0]) - b[0] / 2)
+        return np.sum(np.logaddexp(0, eta) - y * eta) + prior
+
+    return 100 / (1 + np.exp(-minimize(objective, np.zeros(2), method="BFGS", options={"gtol": 1e-7}).x[1]))
+
+
+BINARY = np.random.default_rng(8).permutation([2.0] * 6 + [1.0] * 54)
+
+
+@pytest.mark.parametrize("columns", [{}, {"preference": BINARY}])
+def test_draws_are_the_fits_of_the_resamples_written_out(columns):
+    frame, resamples = rows(**columns), Resamples(60, count=12, seed=3)
+    result, draws = length_controlled_draws(frame, resamples, calibration=None)
+    assert result.lc_win_rate == pytest.approx(without_folds(frame, np.arange(60)), abs=1e-4)
+    expected = [without_folds(frame, np.repeat(np.arange(60), c.astype(int))) for c in resamples.weights]
+    assert draws.boot == pytest.approx(expected, abs=1e-3)
+    for i in (0, 17, 59):
+        rest = length_controlled_win_rate(frame.drop(index=i), calibration=None)
+        assert draws.jack[i] == pytest.approx(rest.lc_win_rate, abs=1e-6)
+
+
+@pytest.mark.parametrize("calibration", [None, "alpaca_eval"])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_resample_of_every_prompt_once_is_the_data(calibration, seed):
+    """Draws that lie beside the figure, by whatever liblinear stopped short of the optimum, make a wrong interval."""
+    resamples = Resamples(60, count=2)
+    resamples.weights = np.ones((2, 60))
+    result, draws = length_controlled_draws(rows(seed=seed), resamples, calibration, join="row")
+    assert draws.boot == pytest.approx([result.lc_win_rate] * 2, abs=1e-9)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 3])
+def test_the_order_of_the_rows_does_not_matter(seed):
+    """Here AlpacaEval's folds choose one penalty or another by the order, and the rate moves by over 0.1 points."""
+    rng = np.random.default_rng([3, seed])
+    delta = rng.normal(-200, 400, 128).round()
+    won = rng.random(128) < 1 / (1 + np.exp(0.6 * np.tanh(delta / 400) - 0.2))
+    frame = rows(128, preference=1.0 + won, len_1=5000, len_2=5000 - delta)
+    orders = [frame.sample(frac=1, random_state=order) for order in range(6)]
+    assert np.ptp([length_controlled_win_rate(order, calibration=None).lc_win_rate for order in orders]) < 1e-8
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.03, 0.1, 0.5, 0.9, 0.97, 0.99])
+def test_a_judge_that_is_the_model_is_read_off_exactly(rate):
+    """Preferences that are the GLM's own probabilities: at equal lengths the rate is `rate`, to a tenth of what is
+    rarer."""
+    delta = np.random.default_rng(1).normal(-200, 400, 64)
+    eta = np.log(rate / (1 - rate)) - 0.8 * np.tanh(delta / delta.std(ddof=1))
+    frame = rows(64, preference=1 + 1 / (1 + np.exp(-eta)), len_1=5000, len_2=5000 - delta)
+    found = length_controlled_win_rate(frame, calibration=None).lc_win_rate
+    assert found == pytest.approx(100 * rate, abs=10 * min(rate, 1 - rate))
+
+
+@pytest.mark.parametrize("share", [0.05, 0.95])
+def test_intervals_of_rare_wins_and_losses_hold_the_truth(share):
+    """A judge that does not look at length: the length-controlled rate is the share of wins. Where it is given at all,
+    the interval holds it."""
+    wrong = 0
+    for seed in range(120):
+        rng = np.random.default_rng([4, seed])
+        frame = rows(64, seed, preference=1 + (rng.random(64) < share))
+        try:
+            interval = length_controlled_draws(frame, Resamples(64, 300, seed), calibration=None)[1].interval()
+        except ReportError:
+            continue
+        wrong += not interval.low <= 100 * share <= interval.high
+    assert wrong <= 12  # of 120; 6 are expected of a 95% interval, 13 or more have a probability of 0.7%
+
+
+@pytest.mark.parametrize("calibration", [None, "alpaca_eval"])
+@pytest.mark.parametrize(
+    ("preference", "message"),
+    [
+        (1.0, "0 of 60 prompts won"),
+        (2.0, "0 of 60 prompts lost"),
+        ([2.0] + [1.0] * 59, "1 of 60 prompts won"),
+        ([1.0, 1.1] + [2.0] * 58, r"1\.99 of 60 prompts lost"),
+    ],
+)
+def test_preferences_that_nearly_all_say_the_same_have_no_interval(preference, message, calibration):
+    with pytest.raises(ReportError, match=message):
+        length_controlled_draws(rows(preference=preference), Resamples(60, 20), calibration, join="row")
+    if calibration is None:
+        with pytest.raises(ReportError, match=message):
+            length_controlled_win_rate(rows(preference=preference), calibration=None)
+
+
+def test_two_won_prompts_are_enough_and_two_seeds_of_one_are_not():
+    frame = rows(preference=[2.0, 2.0] + [1.0] * 58)
+    assert 0 < length_controlled_win_rate(frame, calibration=None).lc_win_rate < 12
+    with pytest.raises(ReportError, match="1 of 30 prompts won"):
+        length_controlled_win_rate(frame.assign(prompt=np.repeat(np.arange(30), 2)), calibration=None)
+
+
+def test_calibration_is_for_its_own_judge_and_baseline():
+    judge, baseline = "weighted_alpaca_eval_gpt4_turbo:gpt-4-1106-preview", "gpt4_1106_preview"
+    assert calibration_of([judge] * 3, [baseline] * 3) == "alpaca_eval"
+    assert calibration_of(["weighted_alpaca_eval_gpt4_turbo:llama"], [baseline]) is None
+    assert calibration_of([judge], ["base-1a2b-test-0"]) is None
+    assert calibration_of([judge, "gold:reviews"], [baseline]) is None
 
 
 def test_length_alone_is_controlled_away():
