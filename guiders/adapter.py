@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from transformers.utils import cached_file
 
+from guiders.damaged import naming_damaged_weights
 from guiders.errors import GuiderError
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -54,11 +55,14 @@ class Adapted(torch.nn.Module):
         self._adapter = f"adapter_{len(getattr(model, 'peft_config', {}))}"
         if cached_file(path, WEIGHTS, _raise_exceptions_for_missing_entries=False) is None:
             raise GuiderError(f"{path}: no {WEIGHTS} there; save the adapter with save_pretrained")
-        try:
-            model.load_adapter(str(path), adapter_name=self._adapter)
-        except (OSError, ValueError, RuntimeError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise GuiderError(f"{path}: the adapter can't be put on its base ({reason}); is it this base's?") from error
+        with naming_damaged_weights(path):
+            try:
+                model.load_adapter(str(path), adapter_name=self._adapter)
+            except (OSError, ValueError, RuntimeError) as error:
+                why = str(error).strip().splitlines()[0]
+                raise GuiderError(
+                    f"{path}: the adapter can't be put on its base ({why}); is it this base's?"
+                ) from error
         self._layers = [layer for layer in model.modules() if hasattr(layer, "base_layer")]
         for parameter in model.parameters():
             parameter.requires_grad_(False)

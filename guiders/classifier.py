@@ -7,7 +7,9 @@ from functools import cached_property
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
+from guiders.damaged import naming_damaged_weights
 from guiders.errors import GuiderError
+from guiders.vocab import check_ids
 
 
 class Classifier:
@@ -67,14 +69,15 @@ class Classifier:
                 from guiders.value.model import ValueModel
 
                 return ValueModel.load(path, dtype=dtype, device=device, **options)
-            try:
-                model = AutoModelForSequenceClassification.from_pretrained(
-                    path, dtype=getattr(torch, dtype), use_safetensors=True, **options
-                )
-            except (OSError, ValueError) as error:
-                raise GuiderError(
-                    f"classifier {path}: no weights to read ({_reason(error)}); convert it with save_pretrained"
-                ) from error
+            with naming_damaged_weights(path, revision):
+                try:
+                    model = AutoModelForSequenceClassification.from_pretrained(
+                        path, dtype=getattr(torch, dtype), use_safetensors=True, **options
+                    )
+                except (OSError, ValueError) as error:
+                    raise GuiderError(
+                        f"classifier {path}: no weights to read ({_reason(error)}); convert it with save_pretrained"
+                    ) from error
             return model.to(device)
 
         return cls(weights, tokenizer, template, name=str(path))
@@ -140,6 +143,7 @@ class Classifier:
             ids = self._tokens(*((text, response) if text else (response,)))
         if not ids:
             ids = [self.tokenizer.pad_token_id]
+        check_ids(ids, self.model.config.get_text_config().vocab_size, self.name)
         return ids[-self._longest :]
 
     def _tokens(self, *texts: str) -> list[int]:

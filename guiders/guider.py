@@ -25,8 +25,8 @@ class Guider:
         search: which hypotheses live.
 
     Raises:
-        GuiderError: a search that needs a value has none; a token guide's vocabulary is not the base's (said before
-            weights are loaded).
+        GuiderError: a part is not what its place needs; a search that needs a value has none; a token guide's
+            vocabulary is not the base's (said before weights are loaded).
     """
 
     base: LM
@@ -35,6 +35,7 @@ class Guider:
     search: Sample | BestOfN | ChunkBeam = field(default_factory=Sample)
 
     def __post_init__(self):
+        self._check_parts()
         if self.value is None and self.chooses:
             raise GuiderError(
                 f"{type(self.search).__name__} chooses by value; set the guider's value, or search to sample"
@@ -46,6 +47,19 @@ class Guider:
         for guide in self.guides:
             for model in guide.models:
                 check_same_vocabulary(self.base.tokenizer, model.tokenizer, self.base.name, model.name)
+
+    def _check_parts(self) -> None:
+        """Hold every part to what the decoder asks of it."""
+        _check_model(self.base, "base")
+        for guide in self.guides:
+            _check_part(guide, "token", ("models", "shift"))
+        _check_part(self.search, "search", ("survivors", "successors", "length", "divergence"))
+        if self.value is not None:
+            _check_part(self.value, "value", ("scorer",))
+        for place, parts in (("token", self.guides), ("value", (self.value,))):
+            for part in parts:
+                for model in getattr(part, "models", ()):
+                    _check_model(model, f"{place} {type(part).__name__}")
 
     @property
     def chooses(self) -> bool:
@@ -125,6 +139,21 @@ def _unmasked(shift: torch.Tensor, guided: torch.Tensor) -> torch.Tensor:
     """The shift, 0 where an id is masked already (minus infinity, or the type's lowest number): it stays so, although
     guides that mask it too say NaN. It is ``where(guided > lowest, shift, 0)`` in a tenth of that function's time."""
     return torch.ops.aten.threshold_backward(shift, guided, torch.finfo(guided.dtype).min)
+
+
+def _check_model(model, place: str) -> None:
+    if not isinstance(model, LM):
+        raise GuiderError(f"{place} is given a {type(model).__name__}, and needs a model; load it with LM.load(PATH)")
+
+
+def _check_part(part, place: str, asked: tuple[str, ...]) -> None:
+    if isinstance(part, type):
+        raise GuiderError(f"{place} is given the class {part.__name__}; give an object, {part.__name__}(…)")
+    for name in asked:
+        if not hasattr(part, name):
+            raise GuiderError(
+                f"{place} is given a {type(part).__name__}, which lacks {name!r}; see docs/add_a_guider.md"
+            )
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from guiders.cache import Pass, SegmentCache, in_a_row, in_groups
 from guiders.head import HeadBuffer
 from guiders.lm import LM
 from guiders.packed import PackedWeights
+from guiders.vocab import check_ids
 
 LOGITS_BUDGET = 1 << 26  # values that one pass may put out: wider vocabularies are consumed a few columns at a time
 # Tokens of one pass, where there is a choice. A CPU works best on what stays in its cache; a GPU wants a lot at once.
@@ -59,6 +60,7 @@ class Lane:
         Prompts stand one after the other in a single row: nothing is padded.
         """
         for slot, prompt in zip(slots, prompts, strict=True):
+            check_ids(prompt, self.lm.config.vocab_size, self.lm.name)
             self.prompt_sizes[slot] = len(prompt)
         logits = torch.cat([self._prefill(slots[some], prompts[some]) for some in in_groups(prompts, self.some_tokens)])
         which = torch.tensor(slots, device=self.device)

@@ -1,6 +1,5 @@
 """A language model as a guider sees it: weights loaded when first needed, a tokenizer, a prompt template."""
 
-from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -9,8 +8,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Genera
 
 from guiders.activations import fuse_activations
 from guiders.adapter import Adapted, adapter_base
+from guiders.damaged import naming_damaged_weights
 from guiders.errors import GuiderError
-from guiders.prompt import Chat, LongPrompt, is_text
+from guiders.prompt import Chat, LongPrompt, check_prompt, is_text
 
 
 class LM:
@@ -102,14 +102,15 @@ class LM:
                     **options,
                 )
             try:
-                model = AutoModelForCausalLM.from_pretrained(
-                    path,
-                    dtype=torch_dtype,
-                    use_safetensors=True,
-                    device_map=device_map,
-                    quantization_config=quantization_config,
-                    **options,
-                )
+                with naming_damaged_weights(path, revision):
+                    model = AutoModelForCausalLM.from_pretrained(
+                        path,
+                        dtype=torch_dtype,
+                        use_safetensors=True,
+                        device_map=device_map,
+                        quantization_config=quantization_config,
+                        **options,
+                    )
             except OSError as error:
                 reason = str(error).strip().splitlines()[0]
                 raise GuiderError(
@@ -203,8 +204,7 @@ class LM:
         """
         if isinstance(prompt, LongPrompt):
             return self.encode_prompt(prompt.prompt)[-max(1, self.max_length - prompt.room) :]
-        if not isinstance(prompt, (str, Sequence)) and not hasattr(prompt, "__array__"):
-            raise GuiderError(f"{type(prompt).__name__} is no prompt; give a text, a list of messages, or token ids")
+        check_prompt(prompt)
         if is_text(prompt):
             taken_as_it_is = self._through_chat_template(prompt) and not isinstance(prompt, Chat)
             ids = self.encode_text(self.render(prompt), special=not taken_as_it_is)

@@ -1,5 +1,7 @@
 """Do two tokenizers speak the same vocabulary? Token guidance adds logits, so every id must mean the same string."""
 
+from collections.abc import Sequence
+
 from guiders.errors import GuiderError
 
 
@@ -31,3 +33,12 @@ def first_difference(base, guide) -> str | None:
     if base.eos_token_id != guide.eos_token_id:
         return f"the end-of-text token is {base.eos_token!r} there and {guide.eos_token!r} here"
     return None
+
+
+def check_ids(ids: Sequence[int], rows: int, name: str) -> None:
+    """Raises GuiderError where a model's tokenizer has given an id that its table, of so many rows, does not have."""
+    if (highest := max(ids, default=-1)) >= rows:
+        raise GuiderError(
+            f"{name}: its tokenizer gives the id {highest}, and its table has {rows} rows; "
+            "give it the tokenizer that it was trained with"
+        )

@@ -1,8 +1,6 @@
 """Models by name: where they lie, which revision they are, and loading each once."""
 
-import hashlib
 import json
-import os
 import time
 from collections.abc import Iterator
 from functools import cached_property
@@ -14,15 +12,13 @@ from hydra.utils import get_object
 from harness.code import code_hash, targets
 from harness.device import checked
 from harness.errors import UserError
+from harness.model_revision import ADAPTER, code_repositories, hash_folder, hub_commit
 from harness.nearest import nearest
 
 if TYPE_CHECKING:
     from guiders import LM, Classifier, Guider
 
 EMBEDDED = "embedded:"
-ADAPTER = "adapter_config.json"  # a low-rank adapter, on the base that it names
-# What a model's outputs depend on; other files of the folder (a README, an optimizer's state) do not change them.
-MODEL_FILES = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja")
 
 
 def places(config: Any, prefix: str = "") -> Iterator[tuple[str, dict]]:
@@ -56,7 +52,7 @@ class Resolver:
         self.build = build
         self.seconds = 0.0  # spent on building the embedded models
         self._folders: dict[str, Path] | None = None
-        self._revisions: dict[tuple[str, str | None], str] = {}
+        self._revisions: dict[tuple[str, str | None, bool], str] = {}
         self._code: dict[str, str | None] = {}
 
     def folder(self, spec: dict, place: str) -> str:
@@ -80,7 +76,8 @@ class Resolver:
         return path
 
     def revision(self, spec: dict, place: str) -> str:
-        """What exactly a model is: the hash of a folder's files, or a hub commit.
+        """What exactly a model is: the hash of a folder's files, or a hub commit. With ``trust_remote_code`` a folder's
+        Python files count too, and the commits of the repositories that its ``auto_map`` names.
 
         Raises:
             UserError: as ``folder``; a folder without safetensors; a hub model that is neither cached nor reachable.
@@ -88,7 +85,7 @@ class Resolver:
         path = spec["path"]
         if path is not None and path.startswith(EMBEDDED) and not self.build and self.missing:
             return f"{_embedded_name(path)} is not built yet"
-        key = (path, spec.get("revision"))
+        key = (path, spec.get("revision"), bool(spec.get("trust_remote_code")))
         if key not in self._revisions:
             self._revisions[key] = self._find_revision(spec, place)
         return self._revisions[key]
@@ -121,26 +118,17 @@ class Resolver:
     def _find_revision(self, spec: dict, place: str) -> str:
         folder = self.folder(spec, place)
         if Path(folder).is_dir():
-            own = hash_folder(Path(folder))
-            if not (Path(folder) / ADAPTER).is_file():
-                return own
-            from guiders.adapter import adapter_base
+            trusted = bool(spec.get("trust_remote_code"))
+            parts = [hash_folder(Path(folder), code=trusted)]
+            if trusted:
+                parts += [hub_commit(name, None, place) for name in code_repositories(Path(folder))]
+            if (Path(folder) / ADAPTER).is_file():
+                from guiders.adapter import adapter_base
 
-            return f"{own}+{self.revision({'path': adapter_base(folder), 'revision': None}, place)}"
-        from huggingface_hub import HfApi, try_to_load_from_cache
-        from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
-
-        try:
-            return str(HfApi().model_info(folder, revision=spec.get("revision")).sha)
-        except (HfHubHTTPError, OfflineModeIsEnabled, OSError, ValueError) as error:
-            cached = try_to_load_from_cache(folder, "config.json", revision=spec.get("revision"))
-            if isinstance(cached, str):  # .../snapshots/COMMIT/config.json
-                return Path(cached).parent.name
-            reason = type(error).__name__
-            raise UserError(
-                f"{folder}: neither a folder, nor in the hub's cache, nor found on the hub ({reason}; guider.{place}); "
-                "check the name or give a folder"
-            ) from None
+                under = {"path": adapter_base(folder), "revision": None, "trust_remote_code": trusted}
+                parts.append(self.revision(under, place))
+            return "+".join(parts)
+        return hub_commit(folder, spec.get("revision"), place)
 
 
 def _embedded_name(path: str) -> str:
@@ -149,26 +137,6 @@ def _embedded_name(path: str) -> str:
     if name not in names:
         raise UserError(f"{path}: no such embedded model; {nearest(path, [EMBEDDED + known for known in names])}")
     return name
-
-
-def hash_folder(folder: Path) -> str:
-    """The SHA-256 of a model folder's files, names included: "sha256:" and 16 hex digits.
-
-    Raises:
-        UserError: a folder without config.json or without safetensors weights.
-    """
-    if not any((folder / name).is_file() for name in ("config.json", ADAPTER)):
-        raise UserError(f"{folder}: no config.json there; give a folder written by save_pretrained")
-    files = sorted({file for pattern in MODEL_FILES for file in folder.glob(pattern) if file.is_file()})
-    if not any(file.suffix == ".safetensors" for file in files):
-        raise UserError(f"{folder}: no *.safetensors there; save the model with save_pretrained")
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(f"{file.name}\0{os.path.getsize(file)}\0".encode())
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 22):
-                digest.update(block)
-    return f"sha256:{digest.hexdigest()[:16]}"
 
 
 class Pool:

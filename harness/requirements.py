@@ -6,7 +6,8 @@ from pathlib import Path
 
 from harness.catalog import MODELS
 from harness.config import Sweep
-from harness.models import EMBEDDED, MODEL_FILES, places
+from harness.model_revision import MODEL_FILES
+from harness.models import EMBEDDED, places
 from harness.task_file import read_yaml
 from harness.trials import Setting
 

@@ -23,6 +23,7 @@ from transformers import AutoConfig, AutoModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.utils import cached_file
 
+from guiders.damaged import naming_damaged_weights
 from guiders.errors import GuiderError
 
 HEAD = "score_head"
@@ -87,7 +88,8 @@ class ValueModel(nn.Module):
                 head of the wrong shape, or weights of the backbone missing.
         """
         dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
-        head = _read_head(path, revision)
+        with naming_damaged_weights(path, revision):
+            head = _read_head(path, revision)
         options = {"revision": revision, "trust_remote_code": trust_remote_code}
         config = AutoConfig.from_pretrained(path, **options)
         _check_head(path, config, head)
@@ -96,16 +98,17 @@ class ValueModel(nn.Module):
         level = loading.level
         loading.setLevel(logging.ERROR)
         try:
-            backbone, info = AutoModel.from_pretrained(
-                path,
-                config=config,
-                dtype=dtype,
-                use_safetensors=True,
-                output_loading_info=True,
-                device_map=device_map,
-                quantization_config=quantization_config,
-                **options,
-            )
+            with naming_damaged_weights(path, revision):
+                backbone, info = AutoModel.from_pretrained(
+                    path,
+                    config=config,
+                    dtype=dtype,
+                    use_safetensors=True,
+                    output_loading_info=True,
+                    device_map=device_map,
+                    quantization_config=quantization_config,
+                    **options,
+                )
         finally:
             loading.setLevel(level)
         if info["missing_keys"]:

@@ -7,6 +7,7 @@ from guiders.lane import Lane
 from guiders.lm import LM
 from guiders.log_probs import log_probs
 from guiders.prompt import LongPrompt, as_text
+from guiders.vocab import check_ids
 
 TAIL = 64  # characters of the prompt that can have a part in how a response is cut into tokens
 
@@ -154,6 +155,7 @@ class _TextReader:
 
     def _encode(self, text: str, ended: bool, slot: int) -> list[int]:
         tokens = continued(self.lm, self.tails[slot], text)
+        check_ids(tokens, self.lm.config.vocab_size, self.lm.name)
         if ended and self.lm.tokenizer.eos_token_id is not None:
             tokens = [*tokens, self.lm.tokenizer.eos_token_id]
         return tokens

@@ -6,11 +6,13 @@ from functools import partial
 import pytest
 import torch
 from tiny_models import END, VOCAB, byte_lm, lm, value, words
-from transformers import AutoModelForCausalLM, GPT2Config, Phi3Config
+from transformers import AutoModelForCausalLM, GPT2Config, GPT2ForSequenceClassification, Phi3Config
 
 from guiders import (
     LM,
+    BestOfN,
     ChunkBeam,
+    Classifier,
     Explicit,
     Guider,
     GuiderError,
@@ -24,7 +26,8 @@ from guiders import (
 from guiders.laws import decode
 from guiders.naive import naive_generate
 from guiders.stops import whole_characters
-from guiders.value import Chunk
+from guiders.value import Chunk, Reward
+from guiders.value.model import ValueModel
 
 torch.set_num_threads(1)
 PAIR = (lm(seed=1), lm(seed=2))
@@ -85,6 +88,20 @@ def test_models_of_the_wrong_kind(guider, said):
         ("abc", "single text"),
         ([None], "NoneType is no prompt"),
         ([3], "int is no prompt"),
+        ([b"ab"], "bytes is no prompt"),
+        ([{"role": "user", "content": "a"}], "dict is no prompt"),
+        ([["ab", "c"]], "a list with 'ab' in it is no prompt"),
+        ([[[1, 2], [3]]], r"a list with \[1, 2\] in it is no prompt"),
+        ([[1, 2.5]], "a list with 2.5 in it is no prompt"),
+        ([[1, None]], "a list with None in it is no prompt"),
+        ([torch.tensor([[1, 2]])], "Tensor is no prompt"),
+        ([["a", {"role": "user", "content": "b"}]], "a list with 'a' in it is no prompt"),
+        ([[{"role": "user", "content": None}]], "has no text as its content"),
+        ([[{"role": "user"}]], "has no text as its content"),
+        ([[{"content": "a"}]], "has no text as its role"),
+        ([[{"role": "user", "content": "a"}, "b"]], "the message 'b' has no text as its role"),
+        (["a", "b\ud83d"], r"'b.ud83d' holds half of a surrogate pair at character 1"),
+        ([[{"role": "user", "content": "\udc00"}]], "half of a surrogate pair at character 0"),
         ([[1, VOCAB]], f"prompt 0 has the id {VOCAB}"),
         (["a", [-1]], "prompt 1 has the id -1"),
     ],
@@ -92,6 +109,87 @@ def test_models_of_the_wrong_kind(guider, said):
 def test_what_is_no_prompt(prompts, said):
     with pytest.raises(GuiderError, match=said):
         list(generate(Guider(lm()), prompts, FEW))
+
+
+def test_whole_surrogate_pairs_and_arrays_are_prompts():
+    found = decode(Guider(lm()), ["a\U0001f600", torch.tensor([1, 2]), torch.tensor([1, 2]).numpy(), (1, 2)], FEW)
+    assert [one.tokens for one in found[2:]] == [found[1].tokens] * 2
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ({"base": "x"}, "base is given a str"),
+        ({"base": None}, "base is given a NoneType"),
+        ({"token": "x"}, "token is given a str"),
+        ({"token": [Implicit("x", "y")]}, "token Implicit is given a str"),
+        ({"token": Implicit}, "token is given the class Implicit"),
+        ({"value": object(), "search": BEAM}, "value is given a object, which lacks 'scorer'"),
+        ({"value": Explicit, "search": BEAM}, "value is given the class Explicit"),
+        ({"value": Explicit("x"), "search": BEAM}, "value Explicit is given a str"),
+        ({"search": "x"}, "search is given a str, which lacks 'survivors'"),
+    ],
+)
+def test_parts_that_are_none(parts, said):
+    with pytest.raises(GuiderError, match=said) as error:
+        Guider(**{"base": lm(), **parts})
+    assert "\n" not in str(error.value)
+
+
+def narrow(kind: str) -> LM:
+    """A model with the tokenizer of `words`, and a table of only the letters a to d."""
+    torch.manual_seed(0)
+    config = GPT2Config(n_embd=16, n_layer=1, n_head=4, n_positions=64, vocab_size=4, eos_token_id=None)
+    if kind == "lm":
+        return LM(AutoModelForCausalLM.from_config(config).double().eval(), words(), name="narrow")
+    return LM(ValueModel.from_config(config).double().eval(), other_words(), name="narrow")
+
+
+def other_words():
+    """As `words`, with another name for the end of text: not the base's vocabulary, so that text is scored."""
+    tokenizer = copy.deepcopy(words())
+    tokenizer.add_special_tokens({"eos_token": "<over>"})
+    return tokenizer
+
+
+@pytest.mark.parametrize(
+    ("guider", "prompt"),
+    [
+        (lambda: Guider(lm(), None, Explicit(narrow("value")), ChunkBeam(2, 2, 8)), "ag"),
+        (lambda: Guider(lm(), None, Explicit(narrow("value")), ChunkBeam(2, 2, 8)), "ab"),  # the response's own text
+        (lambda: Guider(lm(), None, ImplicitValue(narrow("lm"), narrow("lm")), ChunkBeam(2, 2, 8)), "ag"),
+        (lambda: Guider(lm(), Implicit(narrow("lm"), narrow("lm"))), "ag"),
+        (lambda: Guider(lm(), None, Reward(narrow_classifier()), BestOfN(4)), "ag"),
+        (lambda: Guider(lm(), None, Reward(narrow_classifier()), BestOfN(4)), "ab"),
+    ],
+)
+def test_a_table_that_is_narrower_than_its_tokenizer(guider, prompt):
+    """The text's ids run past the table: an index error of torch is no answer."""
+    with pytest.raises(GuiderError, match="narrow: its tokenizer gives the id") as error:
+        decode(guider(), [prompt], Sampling(max_new_tokens=24))
+    assert "\n" not in str(error.value)
+
+
+def narrow_classifier() -> Classifier:
+    config = GPT2Config(n_embd=16, n_layer=1, n_head=4, n_positions=64, vocab_size=4, num_labels=1)
+    return Classifier(GPT2ForSequenceClassification(config).eval(), other_words(), name="narrow")
+
+
+@pytest.mark.parametrize("cut", [0, 4, 100, 0.5, 0.999])
+@pytest.mark.parametrize("kind", ["lm", "value", "classifier"])
+def test_truncated_weights_are_named(kind, cut, tmp_path):
+    model = {"lm": lm, "value": value, "classifier": narrow_classifier}[kind]()
+    save = model.model.save if kind == "value" else model.model.save_pretrained
+    save(tmp_path)
+    words().save_pretrained(tmp_path)
+    file = tmp_path / "model.safetensors"
+    whole = file.read_bytes()
+    file.write_bytes(whole[: cut if isinstance(cut, int) else int(cut * len(whole))])
+    load = Classifier.load if kind == "classifier" else partial(LM.load, head=kind)
+    with pytest.raises(GuiderError, match="truncated or damaged") as error:
+        load(str(tmp_path)).model  # noqa: B018  (reads the weights)
+    assert str(file) in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 def test_continuations_outside_of_the_vocabulary():

@@ -153,6 +153,7 @@ def own_task(folder: Path, rows: list[str], task: str = TASK) -> Path:
         (['{"question": "a"}', '{"question": null}'], TASK.replace('"{{question}}"', "question"), "rows.jsonl:2"),
         (['{"question": "a"', "{}"], TASK, "rows.jsonl:1"),
         (['["a"]'], TASK, "rows.jsonl:1"),
+        (['{"question": "a\\ud83d\\ude00"}', '{"question": "a\\ud83d"}'], TASK, "rows.jsonl:2"),
         ([], "task: mine\n  dataset_path: [json\n", "mine.yaml:"),
         ([], "- a list\n", "mine.yaml:1"),
         ([], TASK.replace("rows.jsonl", "row.jsonl"), "row.jsonl"),

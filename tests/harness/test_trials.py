@@ -9,7 +9,8 @@ from harness.compose import compose
 from harness.config import Sweep, validated
 from harness.errors import UserError
 from harness.manifest import Manifest
-from harness.models import Resolver, hash_folder
+from harness.model_revision import hash_folder
+from harness.models import Resolver
 from harness.plan import Plan
 from harness.run_folder import RunFolder
 from harness.trials import settings_of
@@ -170,3 +171,45 @@ def test_the_base_draws_from_a_stream_of_its_own_and_its_id_says_so(tiny):
         assert job.trial.sampling.get("purpose", "") == ("baseline" if job.is_base else "")
         shared = replace(job.trial, sampling={k: v for k, v in job.trial.sampling.items() if k != "purpose"})
         assert (shared.id != job.trial.id) == job.is_base
+
+
+def with_code(tiny_models, folder: Path) -> Path:
+    """The tiny base with Python files beside its weights."""
+    folder.mkdir()
+    for file in Path(tiny_models["base"]).iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    (folder / "modeling_own.py").write_text("from .deep.part import X\n")
+    (folder / "deep").mkdir()
+    (folder / "deep/part.py").write_text("X = 1\n")
+    return folder
+
+
+@pytest.mark.parametrize("changed", ["modeling_own.py", "deep/part.py"])
+def test_code_that_comes_with_a_model_is_in_the_id_where_it_is_run(changed, tiny, tiny_models, tmp_path):
+    folder = with_code(tiny_models, tmp_path / "coded")
+    trusting = [*tiny, f"model.base={folder}", "model.base.trust_remote_code=true"]
+    distrusting = [*tiny, f"model.base={folder}"]
+    before, without = ids(trusting), ids(distrusting)
+    (folder / changed).write_text("X = 2\n")
+    assert not ids(trusting) & before
+    assert ids(distrusting) == without == ids(tiny)
+
+
+def test_code_of_another_repository_is_known_by_its_commit(tmp_path, monkeypatch):
+    """A hub cache written by hand, as huggingface_hub lays it out, and no network."""
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    home = tmp_path / "hub/models--own--code"
+    (home / "refs").mkdir(parents=True)
+    (home / "refs/main").write_text(commit)
+    (home / f"snapshots/{commit}").mkdir(parents=True)
+    (home / f"snapshots/{commit}/config.json").write_text("{}")
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(b"")
+    (folder / "config.json").write_text('{"auto_map": {"AutoModelForCausalLM": "own/code--modeling.Own"}}')
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    spec = {"path": str(folder), "revision": None}
+    plain, coded = (Resolver().revision({**spec, "trust_remote_code": trust}, "base") for trust in (False, True))
+    assert commit not in plain
+    assert coded.endswith(f"+{commit}")
