@@ -1,6 +1,6 @@
 """Measure the statistics by simulation: coverage of the intervals, error rates of the gate, speed of the fits.
 
-    OMP_NUM_THREADS=1 python benchmarks/statistics.py [--sets 2000] [--minutes 60] [--only coverage rates gate skew speed] …
+    OMP_NUM_THREADS=1 python benchmarks/statistics.py [--sets 2000] [--minutes 60] [--only coverage rates gate skew …]
 
 Coverage: how often a 95% interval holds the truth. Rewards are skewed (exponential prompt effects, two seeds);
 preferences come from a Bradley-Terry judge with a length bias on prompts of unequal difficulty; the truth is the same

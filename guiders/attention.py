@@ -17,10 +17,16 @@ from guiders.errors import GuiderError
 
 NAME = "guiders_segments"
 # what architectures hand to an attention function that changes nothing of what it gives
-WITHOUT_EFFECT = frozenset(
-    ("dropout", "is_causal", "position_ids", "cache_position", "use_cache", "logits_to_keep", "return_dict")
-    + ("output_attentions", "output_hidden_states", "output_router_logits")
-)
+WITHOUT_EFFECT = {
+    "dropout",
+    "is_causal",
+    "position_ids",
+    "cache_position",
+    "use_cache",
+    "logits_to_keep",
+    "return_dict",
+}
+WITHOUT_EFFECT |= {"return_dict", "output_attentions", "output_hidden_states", "output_router_logits"}
 _active: list[SegmentCache] = []
 
 
@@ -37,6 +43,7 @@ def attending(model: torch.nn.Module, cache: SegmentCache, now: Pass):
         for config in configs:
             config._attn_implementation = NAME
         yield
+        cache.end()
     finally:
         _active.pop()
         for config, name in zip(configs, before, strict=True):

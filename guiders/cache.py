@@ -25,6 +25,7 @@ from transformers.cache_utils import Cache, DynamicLayer
 from transformers.masking_utils import sliding_window_overlay
 
 from guiders.errors import GuiderError
+from guiders.states import RecurrentStates
 
 ALIGNED = 16  # columns that capacities are rounded up to, so that rows of transposed keys are aligned
 
@@ -42,6 +43,7 @@ class Pass:
         starts: ``[rows]`` tokens of the history that each row attends to (history: including the new one).
         prompt_lengths: ``[rows]``.
         prompt, history: columns of these segments that any row reads.
+        inside: ``[rows]`` chunk of recurrent states: the token is one that the row may keep; None where all are.
     """
 
     kind: str
@@ -54,6 +56,7 @@ class Pass:
     prompt_lengths: torch.Tensor | None = None
     prompt: int = 0
     history: int = 0
+    inside: torch.Tensor | None = None
 
     @property
     def spans(self) -> list[tuple[int, int]]:
@@ -120,9 +123,10 @@ class SegmentCache(Cache):
         columns: tokens of a chunk that a row may hold.
         fixed: nothing moves between boundaries, so that graphs can be replayed: the reordered history is written where
             the old one lay (one more copy).
+        config: the model's configuration, which says where it keeps recurrent states.
     """
 
-    def __init__(self, slots: int, survivors: int, successors: int, columns: int, fixed: bool = False):
+    def __init__(self, slots: int, survivors: int, successors: int, columns: int, fixed: bool = False, config=None):
         super().__init__(layer_class_to_replicate=DynamicLayer)
         self.shape = (slots, survivors, successors)
         self.columns = columns
@@ -131,6 +135,7 @@ class SegmentCache(Cache):
         self.now: Pass | None = None
         self.written = 0  # layers that have written in this pass
         self._masks: dict = {}
+        self.states = RecurrentStates(config, self.shape)
 
     # What transformers asks of a cache. Positions are always given, so lengths are never read from here.
     def get_seq_length(self, layer_idx: int = 0) -> int:
@@ -223,6 +228,7 @@ class SegmentCache(Cache):
             identity: no reordering is needed (every survivor goes on as its own only successor).
         """
         slots, survivors, successors = self.shape
+        self.states.commit(rows)
         places: dict = {}
         for layer in self.segments:
             if layer.chunk is None and layer.history is None:
@@ -258,6 +264,7 @@ class SegmentCache(Cache):
     def keep(self, slots: torch.Tensor) -> None:
         """Keep only these slots (``[P']``), in this order."""
         self.shape = (len(slots), *self.shape[1:])
+        self.states.keep(slots)
         for layer in self.segments:
             for name in ("prompt", "history", "chunk"):
                 segment = getattr(layer, name)
@@ -267,10 +274,11 @@ class SegmentCache(Cache):
 
     def bytes(self) -> dict[str, int]:
         """Bytes held by each segment."""
-        return {
+        held = {
             name: sum(x.nbytes for layer in self.segments for x in (getattr(layer, name) or ()))
             for name in ("prompt", "history", "chunk")
         }
+        return held | {"states": sum(x.nbytes for x in self.states.tensors())}
 
     def chunk_columns(self, n: int) -> int:
         """Columns of the chunk that a pass of n tokens attends to."""
@@ -281,6 +289,11 @@ class SegmentCache(Cache):
     def begin(self, now: Pass) -> None:
         """A forward pass starts: this is what it does."""
         self.now, self._masks, self.written = now, {}, 0
+        self.layers = self.states.begin(now.kind, now.inside)
+
+    def end(self) -> None:
+        """The forward pass is over."""
+        self.states.end(self.now.kind, self.now.slots, self.now.inside)
 
     def mask(self, rule: "MaskRule | None", columns: int, device, dtype) -> torch.Tensor:
         """Additive mask ``[rows, n, prompt + history + chunk columns]`` of the current pass."""

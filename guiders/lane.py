@@ -6,6 +6,7 @@ import torch
 
 from guiders.attention import attending
 from guiders.cache import Pass, SegmentCache, in_a_row, in_groups
+from guiders.errors import GuiderError
 from guiders.head import HeadBuffer
 from guiders.lm import LM
 from guiders.packed import PackedWeights
@@ -35,7 +36,8 @@ class Lane:
         self.lm = lm
         self.model = lm.model
         self.device = lm.device
-        self.cache = SegmentCache(slots, survivors, successors, columns, fixed)
+        self.cache = SegmentCache(slots, survivors, successors, columns, fixed, lm.config)
+        self.recurrent = self.cache.states.recurrent
         self.head = HeadBuffer(lm.model)
         self.packed = PackedWeights(lm.model, besides=self.head.head)
         self.block = 64 if fixed else 1
@@ -57,12 +59,14 @@ class Lane:
     def prefill(self, slots: Sequence[int], prompts: list[list[int]]) -> torch.Tensor:
         """Read new prompts into these slots, each once. Returns the logits after each: ``[n, V]``.
 
-        Prompts stand one after the other in a single row: nothing is padded.
+        Prompts stand one after the other in a single row: nothing is padded. Where states run through a row, each has
+        one of its own.
         """
         for slot, prompt in zip(slots, prompts, strict=True):
             check_ids(prompt, self.lm.config.vocab_size, self.lm.name)
             self.prompt_sizes[slot] = len(prompt)
-        logits = torch.cat([self._prefill(slots[some], prompts[some]) for some in in_groups(prompts, self.some_tokens)])
+        groups = in_groups(prompts, 1 if self.recurrent else self.some_tokens)
+        logits = torch.cat([self._prefill(slots[some], prompts[some]) for some in groups])
         which = torch.tensor(slots, device=self.device)
         self.prompt_lengths[which] = torch.tensor([len(p) for p in prompts], device=self.device)
         self.starts[which] = 0
@@ -98,14 +102,36 @@ class Lane:
 
     def step(self, tokens: torch.Tensor) -> torch.Tensor:
         """One token for every row: ``[P, S, K]`` -> logits ``[P, S, K, V]``, overwritten by the next pass."""
-        return self.consume(tokens[..., None])[..., 0, :]
+        return self._consume(tokens[..., None])[..., 0, :]
 
-    def consume(self, tokens: torch.Tensor, starts: torch.Tensor | None = None) -> torch.Tensor:
+    def consume(
+        self, tokens: torch.Tensor, starts: torch.Tensor | None = None, counts: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Several tokens for every row: ``[P, S, K, n]`` -> logits ``[P, S, K, n, V]``, overwritten by the next pass.
 
         Args:
             starts: ``[P, S, K]`` tokens of its survivor's history that a row goes on from; all of them where None.
+            counts: ``[P, S, K]`` tokens of the chunk that `commit` may keep of a row; all of them where None. Only
+                recurrent states need to know, which can't forget a token: they read one column at a time.
+
+        Raises:
+            GuiderError: `starts` for a model with recurrent states.
         """
+        if not self.recurrent:
+            return self._consume(tokens, starts)
+        if starts is not None:
+            raise GuiderError(
+                f"{self.lm.name} has recurrent layers, which can't go back in a text; use a value model with the "
+                "base's tokenizer"
+            )
+        logits = []
+        for column in range(tokens.shape[-1]):
+            inside = None if counts is None else (self.offset < counts.to(self.device)).reshape(-1)
+            logits.append(self._consume(tokens[..., column : column + 1], None, inside).clone())
+        return torch.cat(logits, -2)
+
+    def _consume(self, tokens, starts=None, inside=None) -> torch.Tensor:
+        """See `consume` and `Pass.inside`."""
         rows, n = tokens[..., 0].numel(), tokens.shape[-1]
         successors = self.cache.shape[2]
         lengths = self._survivor_lengths().repeat_interleave(successors, 1).reshape(-1)
@@ -118,6 +144,7 @@ class Lane:
             column=self.column,
             starts=starts,
             prompt_lengths=lengths,
+            inside=inside,
             **self._read(),
         )
         logits = self._forward(tokens.to(self.device).reshape(rows, n), now)
@@ -127,14 +154,14 @@ class Lane:
         return logits.view(*tokens.shape, -1)
 
     def consume_in_parts(
-        self, tokens: torch.Tensor, starts: torch.Tensor | None = None
+        self, tokens: torch.Tensor, starts: torch.Tensor | None = None, counts: torch.Tensor | None = None
     ) -> Iterator[tuple[int, torch.Tensor]]:
         """`consume`, as many columns at a time as suit the device: ``(first column, logits [P, S, K, m, V])``."""
         rows, n = tokens[..., 0].numel(), tokens.shape[-1]
         assert self.next_logits is not None  # a chunk follows a prompt
         some = max(1, min(self.some_tokens // rows, LOGITS_BUDGET // (rows * self.next_logits.shape[-1])))
         for at in range(0, n, some):
-            yield at, self.consume(tokens[..., at : at + some], starts)
+            yield at, self.consume(tokens[..., at : at + some], starts, counts)
 
     def commit(self, parents, rows, counts, identity: bool, starts: torch.Tensor | None = None) -> None:
         """Make the chosen rows the survivors.
@@ -169,8 +196,10 @@ class Lane:
 
     def addresses(self) -> tuple:
         """What a captured graph of steps depends on: where tensors lie, and how many columns are read."""
-        layer = self.cache.segments[-1]
-        held = [x for pair in (layer.prompt, layer.history, layer.chunk) for x in (pair or ())]
+        held = [
+            x for layer in self.cache.segments[-1:] for p in (layer.prompt, layer.history, layer.chunk) for x in p or ()
+        ]
+        held += self.cache.states.tensors()
         tensors = (*held, self.starts, self.prompt_lengths, self.next_logits)
         return tuple((x.data_ptr(), x.shape) for x in tensors), tuple(self._read().values())
 

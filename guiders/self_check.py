@@ -41,7 +41,7 @@ def check_cacheable(lm: LM) -> None:
 
 @contextmanager
 def shortened(model: torch.nn.Module):
-    """Inside, every number of `REACHES` above `SHORT` is `SHORT`, wherever the model has it; gives their names."""
+    """Inside, every number of `REACHES` above `SHORT` is `SHORT`, wherever the model stores it; gives their names."""
     before = []
     for module in model.modules():
         for holder in {id(x): x for x in (module, getattr(module, "config", None)) if x is not None}.values():

@@ -98,7 +98,8 @@ class Table:
             return (self._adjusted_draws(a, split) - self._adjusted_draws(b, split)).difference()
         if name in RATIOS:
             one, other = (self._ratio_draws(setting, split, name) for setting in (a, b))
-            assert one is not None and other is not None  # asked for only where both rows have the figure
+            assert one is not None  # asked for only where both rows have the figure
+            assert other is not None
             return (one - other).difference()
         return difference(self._compared(a, split, name), self._compared(b, split, name), self._draws[split])
 
@@ -114,7 +115,8 @@ class Table:
             n = len(self.keys[split])
             return Draws(EVEN, np.full(self.resamples, EVEN), np.full(n, EVEN), n)
         adjusted = self.adjusted(setting, split)
-        assert adjusted is not None and adjusted.draws is not None  # asked for only where the row has the figure
+        assert adjusted is not None  # asked for only where the row has the figure
+        assert adjusted.draws is not None
         return adjusted.draws
 
     def row(self, setting: str, split: str) -> Row | None:

@@ -52,7 +52,9 @@ class _TokenScorer:
         self.lane.prefill(slots, [self.lane.lm.encode_prompt(p) for p in prompts])
 
     def score(self, chunk):
-        values = torch.cat([out[..., 0] for _, out in self.lane.consume_in_parts(chunk.tokens)], -1)
+        values = torch.cat(
+            [out[..., 0] for _, out in self.lane.consume_in_parts(chunk.tokens, counts=chunk.counts)], -1
+        )
         last = (chunk.counts - 1).clamp_min(0)[..., None].to(values.device)
         return values.gather(-1, last)[..., 0].to(self.device)
 
@@ -76,7 +78,7 @@ class _QScorer(_TokenScorer):
         tokens = chunk.tokens.to(self.lane.device)
         values = [self.lane.next_logits.to(tokens.device).gather(-1, tokens[..., 0])[..., None]]
         if tokens.shape[-1] > 1:
-            for at, q in self.lane.consume_in_parts(tokens[..., :-1]):
+            for at, q in self.lane.consume_in_parts(tokens[..., :-1], counts=chunk.counts - 1):
                 following = tokens[..., at + 1 : at + 1 + q.shape[-2], None].to(q.device)
                 values.append(q.gather(-1, following)[..., 0].to(tokens.device))
         last = (chunk.counts - 1).clamp_min(0)[..., None].to(tokens.device)

@@ -87,20 +87,20 @@ class _PairScorer:
             lane.prefill(slots, [lane.lm.encode_prompt(p) for p in prompts])
 
     def score(self, chunk):
-        tuned, untuned = (self._log_probs(lane, chunk.tokens).to(self.device) for lane in self.lanes)
+        tuned, untuned = (self._log_probs(lane, chunk).to(self.device) for lane in self.lanes)
         columns = torch.arange(chunk.tokens.shape[-1], device=self.device)
         inside = columns < chunk.counts[..., None]
         return chunk.values[..., None] + (tuned - untuned).masked_fill(~inside, 0).sum(-1)
 
     @staticmethod
-    def _log_probs(lane: Lane, tokens: torch.Tensor) -> torch.Tensor:
+    def _log_probs(lane: Lane, chunk) -> torch.Tensor:
         """Log-probability of every token of the chunk: ``[P, S, K, n]``."""
-        tokens = tokens.to(lane.device)
+        tokens = chunk.tokens.to(lane.device)
         first = lane.next_logits
         assert first is not None  # a chunk follows a prompt
         parts = [log_probs(first, tokens[..., 0])[..., None]]
         if tokens.shape[-1] > 1:
-            for at, logits in lane.consume_in_parts(tokens[..., :-1]):
+            for at, logits in lane.consume_in_parts(tokens[..., :-1], counts=chunk.counts - 1):
                 following = tokens[..., at + 1 : at + 1 + logits.shape[-2], None]
                 parts.append(log_probs(logits, following)[..., 0])
         return torch.cat(parts, -1)
