@@ -1,6 +1,5 @@
 """The guided model inside lm-eval: the registered model ``ivg``."""
 
-import hashlib
 import itertools
 import json
 import logging
@@ -14,6 +13,7 @@ from lm_eval.models.utils import normalize_gen_kwargs
 from lm_eval.utils import simple_parse_args_string
 
 from harness.adapters.lm_eval_likelihood import check_continuations, log_likelihoods, rolling_windows, under_templates
+from harness.adapters.lm_eval_seeds import repeat_seed, torch_seed
 from harness.adapters.model_args import overrides
 from harness.errors import UserError
 
@@ -72,10 +72,8 @@ class GuidedLM(TemplateLM):
     @classmethod
     def create_from_arg_obj(cls, arg_dict: dict[str, Any], additional_config: dict | None = None) -> "GuidedLM":
         """How lm-eval builds a model, from a dict of arguments; just before, it has seeded torch."""
-        import torch
-
         more = {name: value for name, value in (additional_config or {}).items() if value is not None}
-        return cls(**{"seeds": torch.initial_seed(), **arg_dict, **more})
+        return cls(**{"seeds": torch_seed(), **arg_dict, **more})
 
     @classmethod
     def create_from_arg_string(cls, arg_string: str, additional_config: dict | None = None) -> "GuidedLM":
@@ -268,16 +266,6 @@ class GuidedLM(TemplateLM):
         windows = [rolling_windows(tokens, self.prefix_token_id, self.max_length) for tokens in texts]
         values = iter(value for value, _ in self._loglikelihood_tokens([pair for some in windows for pair in some]))
         return [sum(itertools.islice(values, len(some))) for some in windows]
-
-
-def repeat_seed(seed: int, repeat: int) -> int:
-    """The seed of the n-th request for one prompt: the seed itself for the first, 64 bits of a hash for further ones.
-
-    A sum would make the second of seed 0 the first of seed 1, and runs of several seeds were no longer independent.
-    """
-    if repeat == 0:
-        return seed
-    return int.from_bytes(hashlib.sha256(f"{seed} {repeat}".encode()).digest()[:8], "little")
 
 
 def decode(
