@@ -146,7 +146,7 @@ class Stepper:
             _put(taken.ratios, t, new.ratio if first else new.ratio[..., 0])
         if new.kl is not None:
             _put(taken.kl, t, of_rows(new.kl))
-        if taken.over_base is not None:
+        if taken.over_base is not None and new.over_base is not None:
             _put(taken.over_base, t, new.over_base if first else new.over_base[..., 0])
         if taken.changed is not None:
             _put(taken.changed, t, of_rows(new.changed))
