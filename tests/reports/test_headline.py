@@ -98,6 +98,32 @@ def test_a_method_that_beats_the_base_though_dev_chose_another_is_named(tmp_path
     assert not found.leads
 
 
+@pytest.mark.parametrize(
+    ("dev", "share", "first"),
+    [
+        (0.75, 0.75, "EFT · weight 1 has the highest win rate of 2 settings"),
+        (0.25, 0.75, "EFT · weight 1 has the highest win rate of the guided settings on the dev prompts"),
+        (0.75, 0.25, "No guided setting beats the base"),
+    ],
+)
+def test_the_base_s_win_rate_is_an_even_one(tmp_path, dev, share, first):
+    """A method that wins a share of its dev and of its test prompts, against a base that nobody judges."""
+    write_run(tmp_path / "run", grid=[BASE, eft(1, 1.0)], n_dev=20, n_test=40)
+    for file in (tmp_path / "run/judgements").iterdir():
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        won = (dev if len(rows) == 20 else share) * len(rows)
+        changed = [row | {"preference": 2.0 if place < won else 1.0} for place, row in enumerate(rows)]
+        file.write_text("".join(json.dumps(row) + "\n" for row in changed))
+    found = answer(build(load_run(tmp_path / "run"), resamples=100), "win_rate")
+    (comparison,) = found.comparisons
+    assert comparison.difference.mean == pytest.approx(100 * share - 50)
+    assert found.leads == (share > 0.5)
+    first = (
+        "EFT · weight 1 has the highest win rate of 2 settings" if share > 0.5 else "No guided setting beats the base"
+    )
+    assert found.sentence.startswith(first)
+
+
 def test_no_finite_figure_has_no_winner(tmp_path):
     answered(tmp_path / "run", [BASE, eft(1, 1.0), Method("ivg", {}, {}, 3.0)])
     for file in (tmp_path / "run/scores").iterdir():
@@ -149,6 +175,10 @@ def test_a_choice_at_the_end_of_an_axis_that_still_rises_says_so(tmp_path):
     assert "edge" not in found.sentence
     # of the end and its neighbour the prompts tell nothing: not rising
     _, found = answered(tmp_path / "c", [BASE, eft(1, 2.0), eft(2, 2.0)], noise=1.0)
+    assert "edge" not in found.sentence
+    plateau = [eft(0.5, 0.0), eft(1, 1.0), eft(2, 3.0), eft(4, 3.01)]  # the neighbour counts, not a value further off
+    _, found = answered(tmp_path / "e", [BASE, *plateau], noise=1.0)
+    assert found.best.setting.weight == 4
     assert "edge" not in found.sentence
     # a runner-up at the end of its axis is a caveat
     _, found = answered(tmp_path / "d", [BASE, *rising, Method("ivg", {}, {}, 9.0)])
