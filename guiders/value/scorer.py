@@ -52,7 +52,8 @@ class Scorer(Protocol):
     evaluated: int
 
     def admit(self, slots: list[int], prompts: list) -> None:
-        """New prompts (texts, messages or ids) take these slots."""
+        """New prompts (texts, messages or ids; a long one as a `guiders.prompt.LongPrompt`) take these slots;
+        `LM.encode_prompt` takes them all."""
 
     def score(self, chunk: Chunk) -> torch.Tensor:
         """The value of every row's hypothesis: ``[P, S, K]``. Rows that added no token may hold anything."""
