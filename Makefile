@@ -6,11 +6,11 @@ STAMP := $(VENV)/.installed
 TORCH := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
 # the public interfaces; what they call is checked by the tests
-TYPED := guiders/__init__.py guiders/lm.py guiders/score.py guiders/decode.py guiders/guider.py guiders/sampling.py \
-	guiders/search guiders/token guiders/value/scorer.py guiders/value/explicit.py guiders/value/implicit.py \
-	harness/config.py harness/compose.py harness/trials.py harness/plan.py harness/sweep.py harness/judging.py \
-	harness/store.py harness/run_folder.py harness/manifest.py harness/models.py harness/task_file.py \
-	harness/trial_run.py harness/judges/config.py harness/adapters/lm_eval.py harness/adapters/lm_eval_tasks.py \
+TYPED := guiders/__init__.py guiders/models/lm.py guiders/score.py guiders/decoding/generate.py guiders/guider.py guiders/sampling.py \
+	guiders/search guiders/token guiders/value/protocol.py guiders/value/explicit.py guiders/value/implicit.py \
+	harness/config/schema.py harness/config/compose.py harness/trials/trial.py harness/sweep/plan.py harness/verbs/sweep.py harness/sweep/judging.py \
+	harness/records/lines.py harness/records/run_folder.py harness/records/manifest.py harness/models/pool.py harness/config/task_file.py \
+	harness/sweep/recorder.py harness/judges/config.py harness/adapters/lm_eval.py harness/adapters/lm_eval_tasks.py \
 	harness/adapters/alpaca_eval.py reports/compile.py reports/length_control.py reports/bootstrap.py
 export OMP_NUM_THREADS ?= 2
 export TOKENIZERS_PARALLELISM := false

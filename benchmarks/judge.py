@@ -16,8 +16,8 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
-from harness.judges.judgement import Pair
 from harness.judges.openai_judge import OpenAIJudge
+from harness.records.judgement import Pair
 
 
 @contextmanager

@@ -25,7 +25,9 @@ from scipy import stats
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from reports import bootstrap, critical, gate, length_control
+from reports import bootstrap, length_control
+from reports.gate import critical
+from reports.gate import statistics as gate
 
 DATA = Path(__file__).resolve().parents[1] / "tests" / "data"
 

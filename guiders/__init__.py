@@ -11,11 +11,11 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from guiders.classifier import Classifier
-    from guiders.decode import generate
+    from guiders.decoding.generate import generate
     from guiders.errors import GuiderError
     from guiders.guider import Generation, Guider
-    from guiders.lm import LM
+    from guiders.models.classifier import Classifier
+    from guiders.models.lm import LM
     from guiders.sampling import Sampling
     from guiders.score import TokenLogProbs, token_log_probs
     from guiders.search import BestOfN, ChunkBeam, Sample
@@ -43,11 +43,11 @@ __all__ = [
 ]
 
 _NAMES = {
-    "classifier": ("Classifier",),
-    "decode": ("generate",),
+    "decoding.generate": ("generate",),
     "errors": ("GuiderError",),
     "guider": ("Generation", "Guider"),
-    "lm": ("LM",),
+    "models.classifier": ("Classifier",),
+    "models.lm": ("LM",),
     "sampling": ("Sampling",),
     "score": ("TokenLogProbs", "token_log_probs"),
     "search": ("BestOfN", "ChunkBeam", "Sample"),

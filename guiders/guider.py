@@ -7,11 +7,11 @@ from functools import cached_property
 import torch
 
 from guiders.errors import GuiderError
-from guiders.lm import LM
+from guiders.models.lm import LM
+from guiders.models.vocab import check_same_vocabulary, first_difference
 from guiders.search import BestOfN, ChunkBeam, Sample
 from guiders.token import Implicit, QGuidance
 from guiders.value import Explicit, ImplicitValue, Value
-from guiders.vocab import check_same_vocabulary, first_difference
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ class Generation:
             prompt itself, are not counted. It doesn't depend on the batch.
         seconds: this prompt's share of the wall time.
         truncated: tokens of the prompt's beginning that were not read, as it was too long; of several models, the most.
-        trace: None, or what was recorded on request (see `guiders.trace`).
+        trace: None, or what was recorded on request (see `guiders.decoding.trace`).
         log_ratio: nats; where the search chose among rows, log(this response's probability as drawn / the base's), both
             as in `kl`; None elsewhere. The mean over responses of ``kl_search + log_ratio`` bounds KL(search ‖ base),
             which no sum of `kl` does: a search chooses the path that the sum is taken on.

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 
 from guiders.errors import GuiderError
-from guiders.full_logits import full_logits
 from guiders.guider import Guider
-from guiders.self_check import check_cacheable
+from guiders.kv.full_logits import full_logits
+from guiders.kv.self_check import check_cacheable
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import errno
 import sys
 import traceback
 
-from harness.nearest import nearest
+from harness.config.nearest import nearest
 from harness.verbs import VERBS
 
 INTERRUPTED = 130

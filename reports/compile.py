@@ -10,9 +10,9 @@ from reports.answer import Answer, answer
 from reports.compare import Change, changes, combine
 from reports.errors import ReportError
 from reports.guard import Guard
-from reports.page import pages
 from reports.run import load_run
 from reports.table import Progress, Row, build
+from reports.view.page import pages
 
 
 @dataclass(frozen=True)

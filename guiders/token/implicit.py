@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from guiders.errors import GuiderError
-from guiders.lm import LM
+from guiders.models.lm import LM
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from guiders.errors import GuiderError
-from guiders.lm import LM
+from guiders.models.lm import LM
 from guiders.token.implicit import check_weight
 
 

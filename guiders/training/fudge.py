@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 
 from guiders.errors import GuiderError
+from guiders.models.value_model import ValueModel
 from guiders.training.checkpoint import Checkpoints
 from guiders.training.run import check_rows
 from guiders.training.schedule import Progress, Schedule
-from guiders.value.model import ValueModel
 
 COLUMNS = ("prompt", "response", "reward")
 LOSSES = ("mse", "bce")

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
+from guiders.models.value_model import ValueModel
 from guiders.training import reward
 from guiders.training.fudge import collate, encode
 from guiders.training.sft import encode as encode_text
-from guiders.value.model import ValueModel
 
 FRACTIONS = (0.25, 0.5, 0.75, 1.0)
 

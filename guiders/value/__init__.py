@@ -2,7 +2,7 @@
 
 from guiders.value.explicit import Explicit
 from guiders.value.implicit import ImplicitValue
+from guiders.value.protocol import Chunk, Scorer, Value
 from guiders.value.reward import Reward
-from guiders.value.scorer import Chunk, Scorer, Value
 
 __all__ = ["Chunk", "Explicit", "ImplicitValue", "Reward", "Scorer", "Value"]

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import torch
 
-from guiders.lane import Lane
-from guiders.lm import LM
+from guiders.kv.lane import Lane
+from guiders.models.lm import LM
+from guiders.models.vocab import first_difference
 from guiders.value.text import TextScorer
-from guiders.vocab import first_difference
 
 
 @dataclass(frozen=True)

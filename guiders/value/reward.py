@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
-from guiders.classifier import Classifier
-from guiders.prompt import LongPrompt, as_text
+from guiders.models.classifier import Classifier
+from guiders.models.prompt import LongPrompt, as_text
 
 
 @dataclass(frozen=True)

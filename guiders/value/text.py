@@ -2,12 +2,12 @@
 
 import torch
 
-from guiders.full_logits import full_logits
-from guiders.lane import Lane
-from guiders.lm import LM
-from guiders.log_probs import log_probs
-from guiders.prompt import LongPrompt, as_text
-from guiders.vocab import check_ids
+from guiders.kv.full_logits import full_logits
+from guiders.kv.lane import Lane
+from guiders.kv.log_probs import log_probs
+from guiders.models.lm import LM
+from guiders.models.prompt import LongPrompt, as_text
+from guiders.models.vocab import check_ids
 
 TAIL = 64  # characters of the prompt that can have a part in how a response is cut into tokens
 

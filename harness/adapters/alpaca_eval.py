@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.adapters.lm_eval import Asked, decode
 from harness.errors import UserError
-from harness.guided import Guided, one_guider
+from harness.trials.one_guider import Guided, one_guider
 
 if TYPE_CHECKING:
     from guiders import Guider

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import UserError
-from harness.judges.judgement import Pair
+from harness.records.judgement import Pair
 
 CHUNK = 128  # alpaca_eval annotates this many rows at a time; prompts of several pairs are filled within a chunk
 SEED = 0  # BaseAnnotator's default seed, with which every published annotation was made

@@ -53,7 +53,7 @@ class GuidedLM(TemplateLM):
         rolling_bos: ``loglikelihood_rolling`` also scores the start token that the tokenizer puts before a text, as
             ``hf`` does; False: each token of the text, and nothing else.
         **arguments: overrides of the sweep's configuration, as in ``preset=embedded,guider=ivg,grid.weight=2``; the
-            grid must come to one setting, or hold the guider's default one (`harness.guided.one_guider`).
+            grid must come to one setting, or hold the guider's default one (`harness.trials.one_guider.one_guider`).
             ``batch_size`` and ``device`` are lm-eval's own. Built by lm-eval (``simple_evaluate``, ``lm_eval``), the
             random streams have the seed that lm-eval has given torch (``--seed``, its third), unless ``seeds`` is set.
 
@@ -62,7 +62,7 @@ class GuidedLM(TemplateLM):
     """
 
     def __init__(self, rolling_bos: bool = True, **arguments: Any):
-        from harness.guided import one_guider
+        from harness.trials.one_guider import one_guider
 
         chosen = one_guider(overrides(arguments))
         self._start(lambda: chosen.pool.guider(chosen.config), chosen.sampling, chosen.seed, chosen.info)
@@ -157,7 +157,7 @@ class GuidedLM(TemplateLM):
             continue_final_message=not add_generation_prompt,
         )
         if add_generation_prompt:
-            from guiders.prompt import Chat
+            from guiders.models.prompt import Chat
 
             self._chats[text] = Chat(chat_history)
         return text

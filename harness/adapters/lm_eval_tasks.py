@@ -9,9 +9,9 @@ from typing import Any
 
 from harness.adapters.lm_eval import GuidedLM
 from harness.adapters.lm_eval_scores import checking, number
-from harness.config import Task
+from harness.config.schema import Task
+from harness.config.task_file import TaskFile
 from harness.errors import UserError
-from harness.task_file import TaskFile
 
 
 class LoadedTask:

@@ -7,11 +7,11 @@ from typing import Any
 
 from harness.adapters.lm_eval import GuidedLM, decode
 from harness.adapters.lm_eval_scores import checking, number
-from harness.config import Sweep
+from harness.config.schema import Sweep
 from harness.errors import UserError
-from harness.models import Pool
-from harness.run_folder import write_text
-from harness.trials import Setting
+from harness.models.pool import Pool
+from harness.records.run_folder import write_text
+from harness.trials.trial import Setting
 
 LIKELIHOOD = ("loglikelihood", "loglikelihood_rolling", "multiple_choice")
 

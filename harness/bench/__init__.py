@@ -1,9 +1,9 @@
 """The verb ``bench``: how fast the decoder is, beside plain and naive decoding and beside what the machine can do."""
 
 from harness.bench.settings import BenchFile
-from harness.compose import compose
-from harness.config import validated
-from harness.options import show_options
+from harness.config.compose import compose
+from harness.config.help import show_options
+from harness.config.schema import validated
 
 
 def main(arguments: list[str]) -> int:

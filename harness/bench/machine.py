@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from harness.manifest import device_name
+from harness.records.manifest import device_name
 
 PACKAGES = ("ivg-harness", "torch", "transformers", "numpy")
 CPUINFO = Path("/proc/cpuinfo")

@@ -11,10 +11,10 @@ from tokenizers.models import WordLevel
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, MistralConfig, PreTrainedTokenizerFast
 
 from guiders import LM, Guider
-from guiders.value.model import ValueModel
+from guiders.models.value_model import ValueModel
 from harness.bench.settings import Bench
-from harness.compose import guider_config
-from harness.trials import AXIS, MODEL
+from harness.config.compose import guider_config
+from harness.trials.trial import AXIS, MODEL
 
 CONTEXT = 2048
 

@@ -11,8 +11,8 @@ from collections import defaultdict
 from contextlib import contextmanager
 
 from guiders import Guider
-from guiders.beam import Beam
-from guiders.lane import Lane
+from guiders.decoding.beam import Beam
+from guiders.kv.lane import Lane
 from harness.bench.clocks import synchronise
 
 PARTS = ("prefill", "base", "guides", "value", "sampling", "reorder", "host")
@@ -145,10 +145,10 @@ def _public(owner: type) -> list[str]:
 
 def _draws(module, name: str, function) -> bool:
     """Is this a use of a sampling function, outside the module that defines it?"""
-    if module.__name__ == "guiders.naive":
+    if module.__name__ == "guiders.laws.oracle":
         return False
     elsewhere = function.__module__ != module.__name__
-    return elsewhere and function.__module__ in ("guiders.sampling", "guiders.next_token")
+    return elsewhere and function.__module__ in ("guiders.sampling", "guiders.decoding.next_token")
 
 
 def _patch_scorer(guider: Guider, profile: Profile, patches: list) -> None:

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.run_folder import write_text
+from harness.records.run_folder import write_text
 
 
 @dataclass(frozen=True)

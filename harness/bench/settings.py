@@ -4,10 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from harness.compose import choices
-from harness.config import Count, Names, Part
+from harness.config.compose import choices
+from harness.config.nearest import nearest
+from harness.config.schema import Count, Names, Part
 from harness.errors import UserError
-from harness.nearest import nearest
 
 Axis = Literal["prompts", "rows", "context", "length", "new_tokens"]
 

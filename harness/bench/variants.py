@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from guiders import LM, Guider, Sampling, generate
-from guiders.naive import naive_generate
+from guiders.laws.oracle import naive_generate
 
 UNBOUNDED = 1 << 40  # batch_tokens: all prompts are decoded together
 

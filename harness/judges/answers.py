@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 
 from harness.errors import UserError
-from harness.store import Lines
+from harness.records.lines import Lines
 
 Key = tuple[str, str, str]
 

@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from harness.config import Count, Part, validated
+from harness.config.nearest import nearest
+from harness.config.schema import Count, Part, validated
 from harness.errors import UserError
-from harness.nearest import nearest
 
 
 def _finite(value: float) -> float:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from harness.judges.judgement import Judgement, Pair
+from harness.records.judgement import Judgement, Pair
 from reports.errors import ReportError
 from reports.length_control import length_controlled_win_rate
 from tasks.alpaca_eval.data import sha256

@@ -11,8 +11,8 @@ from harness.errors import UserError
 from harness.judges.answers import Answers, request_hash
 from harness.judges.cost import estimate, within_budget
 from harness.judges.endpoint import Endpoint, Failed
-from harness.judges.judgement import Judgement, Pair
-from harness.progress import Progress
+from harness.records.judgement import Judgement, Pair
+from harness.records.progress import Progress
 
 OPENAI = "https://api.openai.com/v1"
 

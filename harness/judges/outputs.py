@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import UserError
-from harness.judges.judgement import Pair
-from harness.store import Lines
+from harness.records.judgement import Pair
+from harness.records.lines import Lines
 from tasks.alpaca_eval.data import read_rows
 
 

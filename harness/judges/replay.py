@@ -6,8 +6,8 @@ from pathlib import Path
 
 from harness.errors import UserError
 from harness.judges.answers import Answers, request_hash
-from harness.judges.judgement import Judgement, Pair
 from harness.judges.openai_judge import judgements
+from harness.records.judgement import Judgement, Pair
 
 
 @dataclass(frozen=True)

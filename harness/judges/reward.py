@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from harness.judges.judgement import Judgement, Pair
+from harness.records.judgement import Judgement, Pair
 
 Reward = Callable[[Sequence[tuple[str, str]]], list[float]]
 

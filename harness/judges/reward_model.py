@@ -4,9 +4,9 @@ import importlib
 import importlib.util
 from collections.abc import Sequence
 
-from harness.device import checked
 from harness.errors import UserError
 from harness.judges.reward import Reward
+from harness.models.device import checked
 
 
 class RewardModel:

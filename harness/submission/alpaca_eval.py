@@ -17,9 +17,9 @@ from importlib import metadata
 import yaml
 
 from harness.errors import UserError
-from harness.judges.judgement import Pair
 from harness.judges.openai_judge import judgements
 from harness.judges.replay import Recorded
+from harness.records.judgement import Pair
 
 ANNOTATOR = "weighted_alpaca_eval_gpt4_turbo"
 MODEL = "gpt-4-1106-preview"

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from harness.config import Count, ModelSpec, Part, SamplingSpec, Weight
+from harness.config.schema import Count, ModelSpec, Part, SamplingSpec, Weight
 
 
 def _finite(value: float) -> float:

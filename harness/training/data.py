@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.config.nearest import nearest
 from harness.errors import UserError
-from harness.json_lines import objects
-from harness.nearest import nearest
+from harness.records.json_lines import objects
 from harness.training.config import Data
 
 FORMATS = (".jsonl", ".csv", ".parquet")

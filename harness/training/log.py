@@ -5,8 +5,8 @@ import sys
 import time
 from pathlib import Path
 
-from harness.progress import duration
-from harness.run_folder import write_text
+from harness.records.progress import duration
+from harness.records.run_folder import write_text
 
 COLUMNS = ("stage", "step", "total", "loss", "steps_per_second", "seconds")
 EVERY = 10.0  # seconds from one line to the next where there is no terminal

@@ -143,7 +143,7 @@ class Recipe:
 def _tuned(path: str, untuned, options: dict):
     """The tuned model; an adapter of the untuned one shares its weights."""
     from guiders import LM
-    from guiders.adapter import adapter_base
+    from guiders.models.adapter import adapter_base
 
     on = adapter_base(path)
     if on is not None and Path(on).resolve() == Path(untuned.name).resolve():

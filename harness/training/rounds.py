@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from harness.errors import UserError
-from harness.run_folder import write_text
+from harness.records.run_folder import write_text
 from harness.training import config
 
 Score = Callable[[Sequence[str], Sequence[str]], Sequence[float]]

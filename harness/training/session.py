@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from harness.errors import UserError
-from harness.run_folder import write_text
+from harness.records.run_folder import write_text
 from harness.training.log import Log
 
 

@@ -8,7 +8,7 @@ from guiders.errors import GuiderError
 from guiders.training.checkpoint import Checkpoints
 from guiders.training.schedule import Lora, Schedule
 from harness.errors import UserError
-from harness.models import Resolver
+from harness.models.pool import Resolver
 from harness.training import config
 from harness.training.data import Rows
 from harness.training.session import Session
@@ -175,7 +175,7 @@ class Trainer:
 
     def value_model(self, path: str, kind: str):
         """The value model of a folder, or a new head on a language model's backbone."""
-        from guiders.value.model import ValueModel
+        from guiders.models.value_model import ValueModel
 
         try:
             model = ValueModel.load(path, dtype=self.spec.base.dtype, device=self.spec.device)
@@ -211,7 +211,7 @@ def _name_base(model, untuned: str, name: str) -> None:
 
 def _memory(model) -> dict[str, int]:
     """Bytes of tuned and untuned in memory, on one set of weights and as two models."""
-    from guiders.adapter import weight_bytes
+    from guiders.models.adapter import weight_bytes
 
     shared = weight_bytes([model])
     adapter = sum(weight.numel() * weight.element_size() for key, weight in model.named_parameters() if "lora_" in key)

@@ -7,7 +7,7 @@ import pytest
 
 from harness.adapters.annotators import Annotator, UnparsableAnswer
 from harness.errors import UserError
-from harness.judges.judgement import Pair
+from harness.records.judgement import Pair
 
 PAIRS = [
     Pair(f"Question {n}?\nWith {{braces}} and ünïcode.", f"baseline {n}", f"model {n} {'x' * n}") for n in range(23)

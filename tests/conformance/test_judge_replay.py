@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.judge import main
+from harness.verbs.judge import main
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = Path(os.environ.get("SHARED_DIR", ROOT.parent / "shared"))
@@ -113,7 +113,7 @@ def test_garbage_is_missing_named_and_asked_again_alone(honest, tmp_path, capsys
 
 def test_killed_half_way_no_stored_answer_is_asked_again(honest, tmp_path):
     in_flight = 16
-    program = "import sys; from harness.judge import main; sys.exit(main(sys.argv[1:]))"
+    program = "import sys; from harness.verbs.judge import main; sys.exit(main(sys.argv[1:]))"
     with replay() as url:
         options = overrides(url, tmp_path, f"judge.in_flight={in_flight}")
         process = subprocess.Popen(

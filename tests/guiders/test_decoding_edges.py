@@ -19,9 +19,9 @@ from guiders import (
     generate,
     token_log_probs,
 )
+from guiders.kv.self_check import check_cacheable
 from guiders.laws import decode, whole_value
-from guiders.naive import naive_generate
-from guiders.self_check import check_cacheable
+from guiders.laws.oracle import naive_generate
 
 torch.set_num_threads(1)
 PROMPTS = ["ab", "hello there", "q", "a fox jumps", "de", "ff g"]

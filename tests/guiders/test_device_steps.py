@@ -15,10 +15,10 @@ from torch.utils._pytree import tree_leaves
 from transformers import AutoModel, AutoModelForCausalLM, MistralConfig
 
 from guiders import LM, BestOfN, ChunkBeam, Explicit, Guider, Implicit, ImplicitValue, QGuidance, Sampling
-from guiders.lane import Lane
-from guiders.steps import Stepper
+from guiders.decoding.stepper import Stepper
+from guiders.kv.lane import Lane
+from guiders.models.value_model import ValueModel
 from guiders.value import Chunk
-from guiders.value.model import ValueModel
 
 SLOTS, COLUMNS = 3, 5
 DEVICE = torch.device("meta")

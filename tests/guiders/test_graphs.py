@@ -7,7 +7,7 @@ from tiny_models import lm, value
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from guiders import BestOfN, ChunkBeam, Explicit, Guider, GuiderError, Implicit, ImplicitValue, Sampling, generate
-from guiders.steps import Graphs
+from guiders.decoding.stepper import Graphs
 
 
 class Watch(TorchDispatchMode):
@@ -61,7 +61,7 @@ def guiders_():
 
 @pytest.mark.parametrize("name", guiders_())
 def test_steps_can_be_captured_and_replayed(name, monkeypatch):
-    monkeypatch.setattr("guiders.steps.Graphs", Watched)
+    monkeypatch.setattr("guiders.decoding.stepper.Graphs", Watched)
     monkeypatch.setattr(Watched, "captures", 0)
     monkeypatch.setattr(Watched, "replays_run", 0)
     prompts = ["abcab", "aaaaaaaaa", "hello", "hi", "u", "kl", "mmmm"]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tiny_models import ARCHITECTURES, CONTEXT, END, ending, lm, value
 
 from guiders import BestOfN, ChunkBeam, Explicit, Guider, Implicit, ImplicitValue, Sample, Sampling, generate
-from guiders.naive import naive_generate
+from guiders.laws.oracle import naive_generate
 
 torch.set_num_threads(1)
 lengths = st.sampled_from([1, 2, 3, 5, 8, None])

@@ -8,8 +8,8 @@ from tiny_models import END, VOCAB, words
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, LlamaConfig
 
 from guiders import LM, ChunkBeam, Explicit, Guider, Implicit, Sampling, laws
-from guiders.naive import naive_generate
-from guiders.value.model import ValueModel
+from guiders.laws.oracle import naive_generate
+from guiders.models.value_model import ValueModel
 
 torch.set_num_threads(1)
 CONFIG = LlamaConfig(

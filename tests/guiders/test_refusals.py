@@ -23,11 +23,11 @@ from guiders import (
     generate,
     token_log_probs,
 )
+from guiders.decoding.stops import whole_characters
 from guiders.laws import decode
-from guiders.naive import naive_generate
-from guiders.stops import whole_characters
+from guiders.laws.oracle import naive_generate
+from guiders.models.value_model import ValueModel
 from guiders.value import Chunk, Reward
-from guiders.value.model import ValueModel
 
 torch.set_num_threads(1)
 PAIR = (lm(seed=1), lm(seed=2))
@@ -279,7 +279,7 @@ def test_the_beam_forgets_the_length_of_those_who_left():
     """Forty prompts after one another in one slot: the table of tokens stays as wide as one response."""
     from collections import deque
 
-    from guiders.decoder import Decoder, Request
+    from guiders.decoding.decoder import Decoder, Request
 
     base = lm()
     waiting = deque(Request(i, [1 + i % 5], [1 + i % 5], 8) for i in range(40))

@@ -9,11 +9,11 @@ from torch.nn.functional import gelu
 from transformers.pytorch_utils import Conv1D
 
 from guiders import LM, ChunkBeam, Explicit, Guider, Implicit, Sampling, generate
-from guiders.activations import TanhGELU
-from guiders.head import HeadBuffer
-from guiders.log_probs import log_probs
-from guiders.next_token import next_token
-from guiders.packed import AFTER, PackedWeights
+from guiders.cpu.gelu import TanhGELU
+from guiders.cpu.head import HeadBuffer
+from guiders.cpu.packed import AFTER, PackedWeights
+from guiders.decoding.next_token import next_token
+from guiders.kv.log_probs import log_probs
 from guiders.sampling import distribution, divergence, draw, reference
 
 torch.set_num_threads(1)
@@ -29,7 +29,7 @@ def random(*shape, seed=0, dtype=torch.float64):
 @pytest.mark.parametrize("block", [1, 600, 1 << 20])
 def test_a_next_token_is_drawn_as_defined(sampling, block, monkeypatch):
     """However many rows are worked on together: the token, its divergence and its log-ratio are the formulas' own."""
-    monkeypatch.setattr("guiders.log_probs.BLOCK", block)
+    monkeypatch.setattr("guiders.kv.log_probs.BLOCK", block)
     guider = of_vocabulary(300, Guider(lm(), token=Implicit(lm(seed=1), lm(seed=2), 0.7)))
     logits = [3 * random(4, 3, 300, seed=seed) for seed in range(3)]
     numbers = torch.rand(4, 3, 2, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
@@ -201,12 +201,12 @@ def test_a_layer_with_a_forward_of_its_own_is_left_alone():
 
 def test_long_answers_are_the_same_with_packed_weights(monkeypatch):
     """Weights are packed at the tenth step; greedy, so that no draw hangs on rounding."""
-    monkeypatch.setattr("guiders.packed.AFTER", 80)
+    monkeypatch.setattr("guiders.cpu.packed.AFTER", 80)
     base, tuned, untuned = in_float32(lm("gpt2", 0, 1.0)), in_float32(lm(seed=1)), in_float32(lm(seed=2))
     guider = Guider(base, Implicit(tuned, untuned), Explicit(in_float32(value())), ChunkBeam(2, 2, 5))
     sampling = Sampling(temperature=0, max_new_tokens=40)
     found = [g.tokens for g in generate(guider, ["ab", "hello"], sampling)]
-    monkeypatch.setattr("guiders.packed.AFTER", 1 << 30)
+    monkeypatch.setattr("guiders.cpu.packed.AFTER", 1 << 30)
     assert sorted(found) == sorted(g.tokens for g in generate(guider, ["ab", "hello"], sampling))
 
 

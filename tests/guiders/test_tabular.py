@@ -12,8 +12,8 @@ from tiny_models import END, VOCAB, words
 
 from guiders import LM, ChunkBeam, Guider, Implicit, ImplicitValue, Sampling, generate
 from guiders.laws import follows
+from guiders.laws.tabular import TabularLM, optimal_logits
 from guiders.sampling import prompt_key, uniforms
-from guiders.tabular import TabularLM, optimal_logits
 
 torch.set_num_threads(1)
 LETTERS = (0, 1, 2, END)  # what the tabular language is written in: a, b, c and the end

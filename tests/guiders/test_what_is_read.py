@@ -22,9 +22,9 @@ from guiders import (
     generate,
 )
 from guiders.laws import decode
-from guiders.naive import naive_generate
-from guiders.prompt import Chat
-from guiders.value.model import ValueModel
+from guiders.laws.oracle import naive_generate
+from guiders.models.prompt import Chat
+from guiders.models.value_model import ValueModel
 from guiders.value.text import TAIL, continued
 
 torch.set_num_threads(1)

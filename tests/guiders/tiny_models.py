@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from guiders import LM
-from guiders.value.model import ValueModel
+from guiders.models.value_model import ValueModel
 
 VOCAB = 24
 END = VOCAB - 1

@@ -17,7 +17,7 @@ def tiny_models(tmp_path_factory) -> dict[str, str]:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-    from guiders.value.model import ValueModel
+    from guiders.models.value_model import ValueModel
     from tasks.reviews.data import prompts
 
     def tokenizer(size: int) -> PreTrainedTokenizerFast:

@@ -10,12 +10,12 @@ from lm_eval.tasks import TaskManager
 
 from harness.adapters.lm_eval import GuidedLM, register
 from harness.adapters.lm_eval_cli import named_tasks
-from harness.compose import compose
-from harness.config import Sweep, validated
+from harness.config.compose import compose
+from harness.config.schema import Sweep, validated
 from harness.errors import UserError
-from harness.guided import _one_setting, one_guider
-from harness.store import Lines
-from harness.trials import settings_of
+from harness.records.lines import Lines
+from harness.trials.one_guider import _one_setting, one_guider
+from harness.trials.trial import settings_of
 
 
 @pytest.fixture(scope="module")

@@ -191,7 +191,7 @@ def test_a_run_directory_that_is_a_file_is_refused(tiny, tmp_path, monkeypatch, 
 
 
 def test_a_second_sweep_in_the_same_folder_is_refused(tiny, tmp_path, monkeypatch, capsys):
-    from harness.run_folder import RunFolder
+    from harness.records.run_folder import RunFolder
 
     monkeypatch.chdir(tmp_path)
     first = RunFolder("runs/tiny")
@@ -222,8 +222,8 @@ def test_debug_shows_the_traceback_and_keeps_the_exit_code(tiny, tmp_path, monke
 
 def test_a_crash_is_not_the_gates_exit_code_1(tmp_path):
     """Exit code 1 of the gate means a regression; an error of the program itself must not."""
-    broken = "import sys; sys.argv = ['harness', 'gate']; import harness.gate; del harness.gate.main; import runpy; "
-    broken += "runpy.run_module('harness', run_name='__main__')"
+    broken = "import sys; sys.argv = ['harness', 'gate']; import harness.verbs.gate; del harness.verbs.gate.main; "
+    broken += "import runpy; runpy.run_module('harness', run_name='__main__')"
     done = subprocess.run([sys.executable, "-c", broken], capture_output=True, text=True, timeout=120)
     assert "AttributeError" in done.stderr
     assert done.returncode == 70

@@ -51,7 +51,7 @@ def test_matrices_are_what_a_forward_pass_multiplies(models, name):
 @pytest.mark.parametrize("method", METHODS)
 def test_no_decoding_takes_fewer_multiplications_than_the_floor(models, method, monkeypatch):
     """And ours, on prompts of one length, takes hardly more: what it pads or repeats would show here."""
-    monkeypatch.setattr("guiders.packed.AFTER", 1 << 30)  # torch's counter doesn't know products by packed weights
+    monkeypatch.setattr("guiders.cpu.packed.AFTER", 1 << 30)  # torch's counter doesn't know products by packed weights
     guider = models.guider(method, {"width": 2, "successors": 3, "length": 4, "n": 6, "weight": 1.0})
     prompts = models.prompts(3, 20, 20, seed=1)
     floor = sum(map(products, unavoidable(guider, [20] * 3, 12)))

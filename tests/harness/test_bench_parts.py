@@ -5,8 +5,8 @@ import sys
 import pytest
 
 from guiders import Guider, Sampling, generate
-from guiders.beam import Beam
-from guiders.lane import Lane
+from guiders.decoding.beam import Beam
+from guiders.kv.lane import Lane
 from harness.bench.models import Models
 from harness.bench.parts import PARTS, profiled
 from harness.bench.settings import Bench

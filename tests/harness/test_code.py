@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.code import ROOT, code_hash, decoding_code
-from harness.store import Lines
+from harness.records.lines import Lines
+from harness.trials.code import ROOT, code_hash, decoding_code
 
 GUIDE = '''
 from dataclasses import dataclass

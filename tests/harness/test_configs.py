@@ -5,12 +5,12 @@ from importlib import resources
 import pytest
 
 from harness.cli import main, overview
-from harness.compose import choices, compose, guider_config
-from harness.config import Sweep, validated
+from harness.config.compose import choices, compose, guider_config
+from harness.config.schema import Sweep, validated
 from harness.errors import UserError
 from harness.judges.config import build_judge, judge_spec
-from harness.models import Pool, Resolver
-from harness.trials import settings_of
+from harness.models.pool import Pool, Resolver
+from harness.trials.trial import settings_of
 from harness.verbs import VERBS
 
 

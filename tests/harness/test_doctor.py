@@ -3,10 +3,10 @@
 import pytest
 
 from harness.cli import main
-from harness.compose import compose
-from harness.config import Sweep, validated
-from harness.requirements import memory, models, rows, seconds
-from harness.trials import settings_of
+from harness.config.compose import compose
+from harness.config.schema import Sweep, validated
+from harness.trials.requirements import memory, models, rows, seconds
+from harness.trials.trial import settings_of
 
 
 @pytest.fixture(autouse=True)

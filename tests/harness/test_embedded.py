@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 
 from guiders.training.schedule import Schedule
-from harness import cache, embedded
 from harness.errors import UserError
+from harness.models import build_cache as cache
+from harness.models import embedded
 
 SHORT = Schedule(batch_size=8)
 TINY = embedded.Recipe(

@@ -11,8 +11,8 @@ from xml.etree import ElementTree
 import pytest
 
 from harness.cli import main
-from harness.gate_figures import run_figures
-from harness.store import Lines
+from harness.gate.figures import run_figures
+from harness.records.lines import Lines
 from reports.run import load_run
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from guiders import ChunkBeam, Implicit
-from guiders.value.model import ValueModel
+from guiders.models.value_model import ValueModel
 from harness.cli import main
 
 BASELINE = Path(__file__).resolve().parents[2] / "baselines/embedded.json"

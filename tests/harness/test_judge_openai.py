@@ -11,9 +11,9 @@ import pytest
 from scripted_server import ScriptedServer, preference_for, refusal
 
 from harness.errors import UserError
-from harness.judges.judgement import Pair
 from harness.judges.openai_judge import OpenAIJudge
 from harness.judges.replay import ReplayJudge
+from harness.records.judgement import Pair
 
 PAIRS = [Pair(f"Say {n}.", f"It is {n}.", f"{n}!", n) for n in range(12)]
 SECRET = "sk-test-1234567890"
@@ -222,7 +222,7 @@ def test_killed_half_way_no_stored_answer_is_asked_again(tmp_path):
 
     program = (
         "import json, sys; from pathlib import Path\n"
-        "from harness.judges.judgement import Pair; from harness.judges.openai_judge import OpenAIJudge\n"
+        "from harness.records.judgement import Pair; from harness.judges.openai_judge import OpenAIJudge\n"
         "pairs = [Pair(*row) for row in json.loads(sys.argv[2])]\n"
         "OpenAIJudge(model='judge-1', base_url=sys.argv[1], in_flight=1).judge(pairs, 'base', Path(sys.argv[3]))\n"
     )

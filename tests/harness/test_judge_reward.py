@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.judges.judgement import Judgement
 from harness.judges.reward import RewardJudge, bradley_terry
+from harness.records.judgement import Judgement
 
 REWARDS = st.floats(-1e4, 1e4)
 

@@ -8,7 +8,7 @@ from lm_eval.api.instance import Instance
 
 from harness.adapters.lm_eval import GuidedLM
 from harness.cli import main
-from harness.store import Lines
+from harness.records.lines import Lines
 
 TASK = """
 task: mine

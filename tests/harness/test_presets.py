@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from harness.cli import main
-from harness.compose import compose
-from harness.config import Sweep, validated
-from harness.trials import settings_of
+from harness.config.compose import compose
+from harness.config.schema import Sweep, validated
+from harness.trials.trial import settings_of
 
 SHARED = Path(os.environ.get("SHARED_DIR", Path(__file__).resolve().parents[3] / "shared"))
 REFERENCE = SHARED / "data" / "alpaca_eval" / "outputs" / "gpt4_1106_preview.json.gz"
@@ -72,7 +72,7 @@ def test_a_preset_runs_from_end_to_end_with_tiny_models(preset, tmp_path, monkey
 
 def test_the_gold_reward_is_the_classifiers_of_prompt_and_response(tmp_path, monkeypatch):
     from guiders import Classifier
-    from harness.tiny import folder
+    from harness.models.tiny import folder
 
     monkeypatch.chdir(tmp_path)
     assert main(["sweep", "preset=paper_imdb", "models=tiny", "seeds=[0]", "guider=base", "select.metric=null"]) == 0

@@ -10,10 +10,10 @@ from lm_eval.api.metrics import mean, nanmean
 from harness.adapters.lm_eval_scores import number
 from harness.cli import main
 from harness.errors import UserError
-from harness.run_folder import RunFolder
-from harness.selection import best_settings
-from harness.store import Lines
-from harness.trial_run import record_scores
+from harness.records.lines import Lines
+from harness.records.run_folder import RunFolder
+from harness.sweep.recorder import record_scores
+from harness.sweep.selection import best_settings
 
 TASK = """
 task: mine

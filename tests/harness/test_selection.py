@@ -5,12 +5,12 @@ import random
 
 import pytest
 
-from harness.compose import compose
-from harness.config import Select, validated
+from harness.config.compose import compose
+from harness.config.schema import Select, validated
 from harness.errors import UserError
-from harness.run_folder import RunFolder
-from harness.selection import best_settings
-from harness.trials import Setting, Trial
+from harness.records.run_folder import RunFolder
+from harness.sweep.selection import best_settings
+from harness.trials.trial import Setting, Trial
 from reports.direction import Directions
 from reports.guard import Guard
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from harness.cli import main
-from harness.store import Lines
+from harness.records.lines import Lines
 
 TASK = """
 task: mine

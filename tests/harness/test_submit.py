@@ -13,8 +13,8 @@ import yaml
 
 from harness.errors import UserError
 from harness.judges.answers import Answers, request_hash
-from harness.judges.judgement import Pair, prompt_key
-from harness.submit import main
+from harness.records.judgement import Pair, prompt_key
+from harness.verbs.submit import main
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = Path(os.environ.get("SHARED_DIR", ROOT.parent / "shared")) / "data" / "alpaca_eval"

@@ -13,7 +13,7 @@ import pytest
 from scripted_server import ScriptedServer, preference_for, refusal
 
 from harness.cli import main
-from harness.store import Lines
+from harness.records.lines import Lines
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMES = {"seconds"}

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from harness.cli import main
-from harness.gate import Held, directed
-from harness.store import Lines
+from harness.records.lines import Lines
+from harness.verbs.gate import Held, directed
 from reports.run import load_run
 
 TASK = """

@@ -5,8 +5,8 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from guiders.adapter import weight_bytes
-from harness.models import Pool, Resolver
+from guiders.models.adapter import weight_bytes
+from harness.models.pool import Pool, Resolver
 
 
 def spec(path, **more):

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from harness.cli import main
-from harness.store import Lines
+from harness.records.lines import Lines
 
 GENERATE = """
 task: tiny_generate

@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 
 from guiders import LM
 from harness.cli import main
-from harness.models import Pool, Resolver
-from harness.trials import settings_of
+from harness.models.pool import Pool, Resolver
+from harness.trials.trial import settings_of
 
 ROOT = Path(__file__).resolve().parents[2]
 SCORE = "def score(prompts, responses, letter='e'):\n    return [r.count(letter) / (1 + len(r)) for r in responses]\n"
@@ -43,8 +43,8 @@ def train(*overrides, capsys=None):
 
 
 def guider(name, *overrides):
-    from harness.compose import compose
-    from harness.config import Sweep, validated
+    from harness.config.compose import compose
+    from harness.config.schema import Sweep, validated
 
     composed = compose("sweep", [f"guider={name}", "model=hf", *overrides])
     settings = settings_of(validated(Sweep, composed.config), composed.guider_overrides)

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from harness.compose import compose
-from harness.config import Sweep, validated
+from harness.config.compose import compose
+from harness.config.schema import Sweep, validated
 from harness.errors import UserError
-from harness.manifest import Manifest
-from harness.model_revision import hash_folder
-from harness.models import Resolver
-from harness.plan import Plan
-from harness.run_folder import RunFolder
-from harness.trials import settings_of
+from harness.models.pool import Resolver
+from harness.models.revision import hash_folder
+from harness.records.manifest import Manifest
+from harness.records.run_folder import RunFolder
+from harness.sweep.plan import Plan
+from harness.trials.trial import settings_of
 
 
 def ids(overrides: list[str]) -> set[str]:

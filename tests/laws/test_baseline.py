@@ -9,15 +9,15 @@ from lm_eval.api.instance import Instance
 from tiny_models import END, VOCAB, words
 
 from guiders import LM, BestOfN, Guider, ImplicitValue
-from guiders.tabular import TabularLM
+from guiders.laws.tabular import TabularLM
 from harness.adapters.lm_eval import GuidedLM, decode
-from harness.compose import compose
-from harness.config import Sweep, validated
-from harness.judging import Judging
-from harness.models import Resolver
-from harness.run_folder import RunFolder
-from harness.trial_run import Recorder, record_scores
-from harness.trials import Setting
+from harness.config.compose import compose
+from harness.config.schema import Sweep, validated
+from harness.models.pool import Resolver
+from harness.records.run_folder import RunFolder
+from harness.sweep.judging import Judging
+from harness.sweep.recorder import Recorder, record_scores
+from harness.trials.trial import Setting
 from reports.run import load_run
 from reports.table import build
 

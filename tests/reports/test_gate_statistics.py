@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from reports.critical import bootstrap_t, critical_values, sign_flips, upper_quantile
 from reports.errors import ReportError
-from reports.gate import Metric, compare, record
-from reports.verdict import junit, markdown
+from reports.gate.critical import bootstrap_t, critical_values, sign_flips, upper_quantile
+from reports.gate.statistics import Metric, compare, record
+from reports.gate.verdict import junit, markdown
 
 
 def figures(settings, n=60, **changes):

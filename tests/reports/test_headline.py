@@ -14,7 +14,7 @@ from reports.errors import ReportError
 from reports.guard import Guard
 from reports.run import load_run
 from reports.table import build
-from reports.terminal import table as terminal
+from reports.view.terminal import table as terminal
 
 BASE = Method("base", {}, {}, 0.0)
 

@@ -8,9 +8,9 @@ from synthetic import HOSTILE, Method, embedded_grid, write_run
 from reports.answer import answer
 from reports.compile import compile_report
 from reports.errors import ReportError
-from reports.figures import figures
 from reports.run import load_run
 from reports.table import build
+from reports.view.figures import figures
 
 
 @pytest.fixture(scope="module")

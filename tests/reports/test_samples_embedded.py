@@ -7,8 +7,8 @@ from synthetic import embedded_grid, write_run
 
 from reports.answer import answer
 from reports.run import load_run
-from reports.samples import embed, samples
 from reports.table import build
+from reports.view.samples import embed, samples
 
 
 @given(st.text())

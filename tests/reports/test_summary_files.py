@@ -11,7 +11,7 @@ from reports.compile import compile_report
 from reports.naming import digits
 from reports.run import load_run
 from reports.table import build
-from reports.terminal import printable, table
+from reports.view.terminal import printable, table
 
 KEYS = [
     "trial",

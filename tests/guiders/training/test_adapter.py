@@ -6,7 +6,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from guiders import LM, ChunkBeam, Guider, GuiderError, Implicit, ImplicitValue, Sampling, generate
-from guiders.adapter import adapter_base, weight_bytes
+from guiders.models.adapter import adapter_base, weight_bytes
 from guiders.training.tokenizer import train as train_tokenizer
 
 TEXT = "a film that is slow and cold, or fast and warm"

@@ -12,8 +12,8 @@ from transformers import (
 )
 
 from guiders import LM, BestOfN, ChunkBeam, Classifier, Guider, GuiderError, Reward, Sampling, generate
+from guiders.models.value_model import ValueModel
 from guiders.training.tokenizer import train as train_tokenizer
-from guiders.value.model import ValueModel
 
 PAIRS = [("A film", " that is slow"), ("A film about a", " long cold winter, and no one in it"), ("x", "")]
 KINDS = ["gpt2", "llama", "distilbert", "modernbert"]

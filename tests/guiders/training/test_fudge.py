@@ -8,9 +8,9 @@ import torch
 from transformers import GPT2Config
 
 from guiders.errors import GuiderError
+from guiders.models.value_model import ValueModel
 from guiders.training import fudge, held_out, tokenizer
 from guiders.training.schedule import Schedule
-from guiders.value.model import ValueModel
 
 COINS = ("a", "b")
 WORTH = {"a": 1.0, "b": 0.0}

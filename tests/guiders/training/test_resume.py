@@ -6,11 +6,11 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2ForSequenceClassification, GPT2LMHeadModel
 
+from guiders.models.value_model import ValueModel
 from guiders.training import dpo, fudge, reward, sft
 from guiders.training.checkpoint import ByLength, Checkpoints
 from guiders.training.schedule import Lora, Schedule
 from guiders.training.tokenizer import train as train_tokenizer
-from guiders.value.model import ValueModel
 
 WORDS = ["good", "bad", "film", "story", "acting", "plot", "slow", "fast", "warm", "cold"]
 

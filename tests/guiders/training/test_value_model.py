@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from transformers import GPT2Config, GPT2LMHeadModel, GPT2Model, LlamaConfig, LlamaForCausalLM, LlamaModel
 
 from guiders.errors import GuiderError
-from guiders.value.model import ValueModel
+from guiders.models.value_model import ValueModel
 
 GPT2 = GPT2Config(vocab_size=40, n_positions=32, n_embd=16, n_layer=2, n_head=2, bos_token_id=0, eos_token_id=0)
 LLAMA = LlamaConfig(

@@ -1,0 +1,1 @@
+"""What makes a CPU fast: packed weights, memory that is used again, a shorter GELU, a patient allocator."""

@@ -1,0 +1,1 @@
+"""How prompts become responses: slots, steps between boundaries, the draw, stop strings."""

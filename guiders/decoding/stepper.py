@@ -1,0 +1,223 @@
+"""The steps between two boundaries: the decoder's hot loop, whose step may be captured as a CUDA graph.
+
+Every shape is fixed and nothing is read back from the device, but for a look every 16 steps at whether all rows have
+ended. A 7B model's forward pass launches about a thousand small kernels, which takes longer than they run; replaying a
+graph launches them at once. One step is captured, not a chunk: which column it writes is a number on the device, so
+that a graph serves all steps for as long as the caches are read to the same column.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from guiders.decoding.next_token import next_token
+from guiders.decoding.stops import stop_ids
+from guiders.errors import GuiderError
+from guiders.guider import Guider
+from guiders.kv.lane import Lane
+from guiders.sampling import Sampling
+from guiders.search.sample import QUANTUM
+
+
+@dataclass
+class Steps:
+    """What the rows have done since the last boundary; tensors ``[P, S, K, n]`` unless said otherwise.
+
+    Attributes:
+        tokens: the drawn tokens, 0 where the row was not running. numbers: the uniform numbers to draw by.
+        counts: ``[P, S, K]`` tokens that the row added. ended: ``[P, S, K]`` it has ended with an end token.
+        alive: ``[P, S, K]`` it goes on. remaining: ``[P]`` tokens a response may still get.
+        kl: nats. over_base: see `NextToken`; where the search chooses. ratios: log π⁺ − log π⁻ of the token, where
+            wanted.
+        changed: did guidance change the most likely token? where wanted.
+        finite: ``[]`` every running row had a number to draw by.
+        column: ``[1]`` the next column, for steps that are replayed.
+    """
+
+    tokens: torch.Tensor
+    numbers: torch.Tensor
+    counts: torch.Tensor
+    ended: torch.Tensor
+    alive: torch.Tensor
+    remaining: torch.Tensor
+    kl: torch.Tensor
+    over_base: torch.Tensor | None
+    ratios: torch.Tensor | None
+    changed: torch.Tensor | None
+    finite: torch.Tensor
+    column: torch.Tensor
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """By name, those that there are."""
+        return {name: x for name, x in vars(self).items() if x is not None}
+
+    def first(self, n: int) -> "Steps":
+        """Of the first n columns, in tensors of its own."""
+        columns = ("tokens", "numbers", "kl", "over_base", "ratios", "changed")
+        return Steps(
+            **{
+                name: None if x is None else (x[..., :n] if name in columns else x).clone()
+                for name, x in vars(self).items()
+            }
+        )
+
+
+class Stepper:
+    """Draws tokens for all rows, step by step.
+
+    Args:
+        lanes: the base's, then the token guides'. wanted: see `Scorer.wants_ratio`. trace: record `Steps.changed`.
+        graphs: replay CUDA graphs; the lanes must be fixed.
+
+    Raises:
+        GuiderError: graphs on a device that has none.
+    """
+
+    def __init__(self, guider: Guider, sampling: Sampling, lanes: list[Lane], wanted: int | None, trace, graphs):
+        self.guider, self.sampling, self.lanes, self.wanted, self.trace = guider, sampling, lanes, wanted, trace
+        ends = (*guider.base.eos_ids, *stop_ids(guider.base, sampling.stop))
+        self.eos = torch.tensor(ends, dtype=torch.long, device=guider.base.device)
+        self.measures_kl = bool(guider.guides) or sampling.temperature == 0 or sampling.top_k > 0 or sampling.top_p < 1
+        self.graphs = Graphs(self.step, lanes) if graphs else None
+
+    def run(self, active, ended, remaining, numbers) -> Steps:
+        """Step to the next boundary.
+
+        Args:
+            active: ``[P]`` slots with a prompt. ended: ``[P, S]``. remaining: ``[P]`` tokens a response may still get.
+            numbers: ``[P, S, K, n]`` uniform numbers.
+
+        Raises:
+            GuiderError: guided logits that are not numbers.
+        """
+        taken, n = self.begin(active, ended, remaining, numbers), numbers.shape[-1]
+        if self.graphs:
+            taken = self.graphs.hold(taken)
+        for t in range(n):
+            if self.graphs and t:
+                self.graphs.step()
+            else:
+                self.step(taken, t)
+            if (t + 1) % QUANTUM == 0 and t + 1 < n and not bool(taken.alive.any()):
+                n = t + 1
+                break
+        for lane in self.lanes:
+            lane.offset = n - 1
+        if not bool(taken.finite):
+            raise GuiderError(
+                f"the guided logits of {self.guider.base.name} are not numbers; use another dtype or a smaller weight"
+            )
+        return taken.first(n) if self.graphs or n < numbers.shape[-1] else taken
+
+    def begin(self, active, ended, remaining, numbers) -> Steps:
+        """Nothing done yet; see `run`."""
+        shape, device = numbers.shape, numbers.device
+        zeros = torch.zeros(shape, dtype=torch.float64, device=device)
+        return Steps(
+            tokens=torch.zeros(shape, dtype=torch.long, device=device),
+            numbers=numbers,
+            counts=torch.zeros(shape[:3], dtype=torch.long, device=device),
+            ended=ended[..., None].expand(shape[:3]).clone(),
+            alive=(active[:, None] & ~ended)[..., None].expand(shape[:3]).clone(),
+            remaining=remaining.clone(),
+            kl=zeros,
+            over_base=torch.zeros_like(zeros) if self.measures_kl and self.guider.rows > 1 else None,
+            ratios=None if self.wanted is None else torch.zeros_like(zeros),
+            changed=torch.zeros(shape, dtype=torch.bool, device=device) if self.trace else None,
+            finite=torch.ones((), dtype=torch.bool, device=device),
+            column=torch.ones(1, dtype=torch.long, device=device),
+        )
+
+    def step(self, taken: Steps, t: int | torch.Tensor) -> None:
+        """Every running row draws one token, in place.
+
+        Args:
+            t: the column; where it is a tensor ``[1]``, which columns come before is not known on the host.
+        """
+        first = isinstance(t, int) and t == 0
+        logits = [lane.next_logits if first else lane.step(_take(taken.tokens, t - 1)) for lane in self.lanes]
+        # at the first step one distribution serves all successors of a survivor, later each row has its own
+        numbers = _take(taken.numbers, t) if first else _take(taken.numbers, t)[..., None]
+        new = next_token(self.guider, self.sampling, logits, numbers, self.measures_kl, self.wanted, self.trace)
+        of_rows = (lambda x: x[..., None].expand(taken.alive.shape)) if first else (lambda x: x)
+        tokens = torch.where(taken.alive, new.tokens if first else new.tokens[..., 0], 0)
+        _put(taken.tokens, t, tokens)
+        if taken.ratios is not None:
+            _put(taken.ratios, t, new.ratio if first else new.ratio[..., 0])
+        if new.kl is not None:
+            _put(taken.kl, t, of_rows(new.kl))
+        if taken.over_base is not None and new.over_base is not None:
+            _put(taken.over_base, t, new.over_base if first else new.over_base[..., 0])
+        if taken.changed is not None:
+            _put(taken.changed, t, of_rows(new.changed))
+        taken.finite &= (of_rows(new.finite) | ~taken.alive).all()
+        taken.counts += taken.alive
+        taken.ended |= taken.alive & torch.isin(tokens, self.eos)
+        taken.alive &= ~taken.ended & (t + 1 < taken.remaining)[:, None, None]
+
+
+class Graphs:
+    """Captured steps, one for each set of shapes, addresses and columns that they read.
+
+    The first step under a key is eager: it allocates what it needs and warms up the libraries. The second is captured.
+
+    Args:
+        step: ``(taken, column)``; reads the lanes besides.
+    """
+
+    def __init__(self, step, lanes: list[Lane]):
+        self.one, self.lanes = step, lanes
+        self.taken: Steps | None = None
+        self.places: tuple = ()
+        self.replays: dict = {}
+        self.pool = None
+
+    def hold(self, taken: Steps) -> Steps:
+        """The same state, in the memory that the graphs work on."""
+        if self.taken is None or self.taken.tokens.shape != taken.tokens.shape:
+            self.taken, self.replays = taken, {}
+        else:
+            for name, held in self.taken.tensors().items():
+                held.copy_(getattr(taken, name))
+        return self.taken
+
+    def step(self) -> None:
+        """One step, by replay where it has been captured."""
+        places, key = zip(*(lane.addresses() for lane in self.lanes), strict=True)
+        if places != self.places:
+            self.places, self.replays = places, {}  # a cache has moved: what was captured reads the old place
+        if key not in self.replays:
+            self.replays[key] = None
+            self.eager()
+            return
+        if self.replays[key] is None:
+            self.replays[key] = self.capture()
+        self.replays[key]()
+
+    def eager(self) -> None:
+        """One step, now; ready for the next one."""
+        self.one(self.taken, self.taken.column)
+        self.taken.column += 1
+
+    def capture(self):
+        """A function that does what `eager` does, wherever the columns are."""
+        if not torch.cuda.is_available():
+            raise GuiderError("CUDA graphs need a CUDA device; leave graphs off")
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self.pool):
+            self.eager()
+        self.pool = self.pool or graph.pool()
+        return graph.replay
+
+
+def _take(x: torch.Tensor, t: int | torch.Tensor) -> torch.Tensor:
+    """Column t of ``[..., n]``: ``[...]``."""
+    return x[..., t] if isinstance(t, int) else x.index_select(-1, t)[..., 0]
+
+
+def _put(x: torch.Tensor, t: int | torch.Tensor, new: torch.Tensor) -> None:
+    """Write column t of ``[..., n]``."""
+    if isinstance(t, int):
+        x[..., t] = new
+    else:
+        x.index_copy_(-1, t, new[..., None].to(x.dtype))

@@ -1,0 +1,35 @@
+"""What every guider must obey, the slow oracle that it must equal, and a language small enough to enumerate.
+
+from guiders import laws
+laws.check(my_guider, ["a prompt", "another one"], Sampling(max_new_tokens=20))
+"""
+
+from guiders.laws.laws import (
+    batch_mates_do_not_matter,
+    cached_logits_equal_formula,
+    cached_value_equals_rescore,
+    check,
+    decode,
+    ended_takes_one_slot,
+    follows,
+    greedy_equals_transformers,
+    stepped_log_probs,
+    unlimited_chunk_equals_best_of,
+    weight_zero_equals_base,
+    whole_value,
+)
+
+__all__ = [
+    "batch_mates_do_not_matter",
+    "cached_logits_equal_formula",
+    "cached_value_equals_rescore",
+    "check",
+    "decode",
+    "ended_takes_one_slot",
+    "follows",
+    "greedy_equals_transformers",
+    "stepped_log_probs",
+    "unlimited_chunk_equals_best_of",
+    "weight_zero_equals_base",
+    "whole_value",
+]

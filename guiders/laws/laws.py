@@ -1,0 +1,231 @@
+"""What every guider must obey, as assertions: run them on your own guider.
+
+    from guiders import laws
+    laws.check(my_guider, ["a prompt", "another one"], Sampling(max_new_tokens=20))
+
+`check` runs all laws that apply. Equality of tokens is exact; numbers agree within `tolerance`. Use float64 models
+where you can: in lower precision a rounding error can turn a draw.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import torch
+
+from guiders.decoding.generate import generate
+from guiders.decoding.stops import whole_characters
+from guiders.guider import Generation, Guider
+from guiders.kv.lane import Lane
+from guiders.sampling import Sampling
+from guiders.score import token_log_probs
+from guiders.search import BestOfN, ChunkBeam, Sample
+from guiders.value import Chunk
+
+
+def check(guider: Guider, prompts: Sequence, sampling: Sampling, tolerance: float = 1e-6) -> None:
+    """Every law that applies to this guider.
+
+    Raises:
+        AssertionError: one does not hold; the message says which, and where.
+    """
+    weight_zero_equals_base(guider, prompts, sampling)
+    greedy_equals_transformers(guider, prompts, sampling.max_new_tokens)
+    cached_logits_equal_formula(guider, prompts, sampling, tolerance)
+    batch_mates_do_not_matter(guider, prompts, sampling)
+    ended_takes_one_slot(guider, prompts, sampling)
+    if guider.value is not None:
+        cached_value_equals_rescore(guider, prompts, sampling, tolerance)
+        unlimited_chunk_equals_best_of(guider, prompts, sampling)
+
+
+def decode(guider: Guider, prompts: Sequence, sampling: Sampling, **options) -> list[Generation]:
+    """All generations, in the order of the prompts."""
+    return sorted(generate(guider, prompts, sampling, **options), key=lambda generation: generation.index)
+
+
+def weight_zero_equals_base(guider: Guider, prompts: Sequence, sampling: Sampling) -> None:
+    """Token guidance of weight 0 draws the base's own responses, and its KL is 0."""
+    zero = tuple(replace(guide, weight=0.0) for guide in guider.guides)
+    guided = decode(Guider(guider.base, token=zero), prompts, sampling)
+    for ours, base in zip(guided, decode(Guider(guider.base), prompts, sampling), strict=True):
+        _equal(ours, base, "token guidance of weight 0 and the base")
+        assert abs(ours.kl - base.kl) <= 1e-6, f"prompt {ours.index}: weight 0 has another KL than the base: {ours.kl}"
+
+
+def greedy_equals_transformers(guider: Guider, prompts: Sequence, max_new_tokens: int) -> None:
+    """W=K=1 at temperature 0, unguided, writes what transformers' greedy ``generate`` writes."""
+    base = guider.base
+    search = Sample() if guider.value is None else ChunkBeam(1, 1, 3)
+    alone = replace(guider, token=None, search=search)
+    for ours in decode(alone, prompts, Sampling(temperature=0, max_new_tokens=max_new_tokens)):
+        ids = base.encode_prompt(prompts[ours.index])
+        written = base.model.generate(
+            torch.tensor([ids], device=base.device),
+            attention_mask=torch.ones(1, len(ids), dtype=torch.long, device=base.device),
+            do_sample=False,
+            max_new_tokens=min(max_new_tokens, min(lm.max_length for lm in alone.readers) - len(ids)),
+            eos_token_id=list(base.eos_ids),
+            pad_token_id=base.eos_ids[0],
+        )[0, len(ids) :].tolist()
+        assert list(ours.tokens) == written, (
+            f"prompt {ours.index}: W=K=1 greedy wrote {list(ours.tokens)}, transformers' greedy generate {written}"
+        )
+
+
+@torch.inference_mode()
+def cached_logits_equal_formula(guider: Guider, prompts: Sequence, sampling: Sampling, tolerance: float = 1e-6) -> None:
+    """Guided log-probabilities, token by token through the caches, equal the formula on whole texts without a cache.
+
+    And their sum over a response's tokens is what `token_log_probs` says of it.
+    """
+    alone = replace(guider, search=Sample())
+    for generation in decode(alone, prompts, sampling):
+        prompt, tokens = prompts[generation.index], list(generation.tokens)
+        stepped, shift = stepped_log_probs(alone, prompt, tokens, length=3), 0.0
+        whole = [_uncached(lm, lm.encode_prompt(prompt), tokens) for lm in guider.models]
+        width = min(x.shape[-1] for x in whole)
+        rest = [x[:, :width] for x in whole[1:]]
+        for guide in guider.guides:
+            some, rest = rest[: len(guide.models)], rest[len(guide.models) :]
+            shift = shift + guide.shift(*some)
+        formula = (whole[0][:, :width] + shift).log_softmax(-1)
+        _near(
+            stepped, formula, tolerance, f"prompt {generation.index}: guided log-probabilities, cached and by formula"
+        )
+        total = stepped.gather(-1, torch.tensor(tokens, device=stepped.device)[:, None]).sum()
+        said = token_log_probs(alone, [(prompt, tokens)])[0].total
+        _near(
+            torch.tensor(said, dtype=torch.float64),
+            total.cpu(),
+            tolerance * len(tokens),
+            f"prompt {generation.index}: token_log_probs",
+        )
+
+
+def batch_mates_do_not_matter(guider: Guider, prompts: Sequence, sampling: Sampling) -> None:
+    """A prompt alone, among others, in another order, or in a batch of one slot: the same response."""
+    together = decode(guider, prompts, sampling)
+    for generation in decode(guider, prompts, sampling, batch_tokens=1):
+        _equal(generation, together[generation.index], "one slot and all together")
+    for generation in generate(guider, list(prompts)[::-1], sampling):
+        mate = together[len(prompts) - 1 - generation.index]
+        _equal(replace(generation, index=mate.index), mate, "reversed order and the given one")
+
+
+def cached_value_equals_rescore(guider: Guider, prompts: Sequence, sampling: Sampling, tolerance: float = 1e-6) -> None:
+    """The value that chose a response, gathered chunk by chunk, equals that of the whole response at once."""
+    search = guider.search if guider.search.selects else ChunkBeam(2, 2, 3)
+    for generation in decode(replace(guider, search=search), prompts, sampling):
+        ended = generation.finish_reason != "length"
+        value = whole_value(guider, prompts[generation.index], list(generation.tokens), ended, sampling.stop)
+        found = torch.tensor(generation.value, dtype=torch.float64)
+        _near(
+            found,
+            torch.tensor(value, dtype=torch.float64),
+            tolerance,
+            f"prompt {generation.index}: the value, cached and of the whole",
+        )
+
+
+def unlimited_chunk_equals_best_of(guider: Guider, prompts: Sequence, sampling: Sampling) -> None:
+    """Chunk beam search with L=∞ is best-of-(W·K)."""
+    beam = decode(replace(guider, search=ChunkBeam(2, 3, None)), prompts, sampling)
+    best = decode(replace(guider, search=BestOfN(6)), prompts, sampling)
+    for one, other in zip(beam, best, strict=True):
+        _equal(one, other, "chunk beam search without a chunk limit and best-of-(W·K)")
+
+
+def ended_takes_one_slot(guider: Guider, prompts: Sequence, sampling: Sampling) -> None:
+    """A hypothesis that ended is never decoded again: it comes back once, with its text and its value."""
+    if not guider.search.selects or guider.search.released:
+        return
+    for generation in decode(guider, prompts, sampling, trace=True):
+        before: Counter = Counter()
+        for chunk in generation.trace["chunks"]:
+            now = Counter((h["text"], h["value"]) for h in chunk["hypotheses"] if h["ended"])
+            for hypothesis, copies in before.items():
+                assert now[hypothesis] >= copies, f"prompt {generation.index}: {hypothesis} had ended, and went on"
+            before = Counter((h["text"], h["value"]) for h in chunk["hypotheses"] if h["ended"] and h["kept"])
+            survivors = guider.search.survivors
+            carried = sum(before.values())
+            assert carried <= survivors, f"prompt {generation.index}: {carried} ended hypotheses in {survivors} slots"
+
+
+def follows(observed: Mapping, probabilities: Mapping, least: float = 1e-3) -> None:
+    """Pearson's chi-square test that counts come from a distribution.
+
+    Args:
+        observed: outcome -> count. probabilities: outcome -> probability, of all outcomes. least: reject below this
+            p-value.
+    """
+    stray = set(observed) - {outcome for outcome, p in probabilities.items() if p > 0}
+    assert not stray, f"drawn with probability 0: {sorted(stray)[0]}"
+    n = sum(observed.values())
+    rare = [o for o, p in probabilities.items() if n * p < 5]  # pooled: chi-square needs 5 expected counts a cell
+    cells = [(observed.get(o, 0), n * p) for o, p in probabilities.items() if n * p >= 5]
+    if sum(n * probabilities[o] for o in rare) >= 5:
+        cells.append((sum(observed.get(o, 0) for o in rare), sum(n * probabilities[o] for o in rare)))
+    statistic = sum((count - expected) ** 2 / expected for count, expected in cells)
+    half = torch.tensor([(len(cells) - 1) / 2, statistic / 2], dtype=torch.float64)
+    p_value = float(torch.special.gammaincc(half[0], half[1]))
+    assert p_value >= least, f"chi-square {statistic:.1f} on {len(cells) - 1} degrees of freedom, p = {p_value:.1e}"
+
+
+@torch.inference_mode()
+def stepped_log_probs(guider: Guider, prompt, tokens: list[int], length: int) -> torch.Tensor:
+    """Guided log-probabilities ``[n, V]`` before every token, stepping through the caches in chunks of `length`."""
+    lanes = [Lane(lm, 1, 1, 1, length) for lm in guider.models]
+    zero, steps = torch.zeros(1, 1, dtype=torch.long, device=guider.base.device), []
+    for lane in lanes:
+        lane.prefill([0], [lane.lm.encode_prompt(prompt)])
+    for step in range(len(tokens)):
+        if step and step % length == 0:
+            for lane in lanes:
+                lane.commit(zero, zero, zero + length - 1, False)
+                lane.advance(zero + tokens[step - 1])
+        first = step % length == 0
+        logits = [
+            lane.next_logits[0, 0] if first else lane.step(zero[..., None] + tokens[step - 1]).flatten()
+            for lane in lanes
+        ]
+        steps.append(guider.combine(logits).log_softmax(-1))
+    return torch.stack(steps)
+
+
+@torch.inference_mode()
+def whole_value(guider: Guider, prompt, tokens: list[int], ended: bool, stops: tuple[str, ...] = ()) -> float:
+    """The value of a response, by a new scorer that is given all of it as one chunk."""
+    alone = replace(guider, token=None, search=ChunkBeam(1, 1, None))
+    scorer = alone.value.scorer(alone, 1, len(tokens))
+    device = guider.base.device
+    scorer.admit([0], [prompt])
+    chunk = Chunk(
+        tokens=torch.tensor([[[tokens]]], device=device),
+        counts=torch.tensor([[[len(tokens)]]], device=device),
+        ended=torch.tensor([[[ended]]], device=device),
+        values=torch.zeros(1, 1, dtype=torch.float64, device=device),
+        log_ratio=None,
+        responses=lambda: [[tokens]],
+        text=lambda response: whole_characters(guider.base, response, stops),
+    )
+    return float(scorer.score(chunk))
+
+
+def _uncached(lm, prompt: list[int], tokens: list[int]) -> torch.Tensor:
+    """Logits ``[n, V]`` before every token of the response, each from a text of its own."""
+    texts = [prompt + tokens[:i] for i in range(len(tokens))]
+    logits = [
+        lm.model(input_ids=torch.tensor([text], device=lm.device), use_cache=False).logits[0, -1] for text in texts
+    ]
+    return torch.stack(logits)
+
+
+def _equal(one: Generation, other: Generation, what: str) -> None:
+    assert one.tokens == other.tokens, f"prompt {one.index}: {what} differ: {one.text!r} and {other.text!r}"
+
+
+def _near(found: torch.Tensor, expected: torch.Tensor, tolerance: float, what: str) -> None:
+    found, expected = found.double(), expected.double().to(found.device)
+    worst = float((found - expected).abs().max() / (1 + expected.abs().max()))
+    assert worst <= tolerance, f"{what} differ by {worst:.1e}"

@@ -1,0 +1,83 @@
+"""What a value does inside the decoder: score every row at the end of a chunk, from what its cache holds."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+
+
+@dataclass
+class Chunk:
+    """What the rows of all slots did since the last boundary; P slots, S survivors, K successors, n columns.
+
+    Attributes:
+        tokens: ``[P, S, K, n]``; columns from `counts` on are padding.
+        counts: ``[P, S, K]`` tokens that the row added.
+        ended: ``[P, S, K]`` the hypothesis ended with an end-of-text token or a stop string (not: was cut).
+        values: ``[P, S]`` the survivors' values before this chunk.
+        log_ratio: ``[P, S, K]`` sum over the chunk of log π⁺ − log π⁻ of the row's tokens, where the scorer wants it.
+        responses: a function that gives every row's response tokens, as lists ``[P][S·K]`` (it waits for the device).
+        text: a function from such a response's tokens to its text as the user sees it: cut before a stop string, and
+            without a last character that is not all there yet.
+    """
+
+    tokens: torch.Tensor
+    counts: torch.Tensor
+    ended: torch.Tensor
+    values: torch.Tensor
+    log_ratio: torch.Tensor | None
+    responses: Callable[[], list[list[list[int]]]]
+    text: Callable[[list[int]], str]
+
+    def with_end(self, cut: torch.Tensor, end: int) -> "Chunk":
+        """The same chunk, with the token `end` after the rows ``[P, S, K]`` that were cut, as if they had ended."""
+        tokens = torch.cat([self.tokens, torch.zeros_like(self.tokens[..., :1])], -1)
+        at = self.counts[..., None]
+        tokens = tokens.scatter(-1, at, torch.where(cut[..., None], end, tokens.gather(-1, at)))
+        return replace(self, tokens=tokens, counts=self.counts + cut, ended=self.ended | cut)
+
+
+class Scorer(Protocol):
+    """A value's state for the slots of one decoder. All tensors are on the base's device.
+
+    Attributes:
+        wants_ratio: None, or the place among the decoder's lanes of a tuned model, its untuned next to it, whose
+            log-probability ratio of the drawn tokens the scorer wants in `Chunk.log_ratio`.
+        evaluated: token positions that its models have computed so far, with padding and rows that are not read,
+            without the prompts. A scorer may leave it out: what `passes` says is counted then.
+    """
+
+    wants_ratio: int | None
+    evaluated: int
+
+    def admit(self, slots: list[int], prompts: list) -> None:
+        """New prompts (texts, messages or ids; a long one as a `guiders.models.prompt.LongPrompt`) take these slots;
+        `LM.encode_prompt` takes them all."""
+
+    def score(self, chunk: Chunk) -> torch.Tensor:
+        """The value of every row's hypothesis: ``[P, S, K]``. Rows that added no token may hold anything."""
+
+    def commit(
+        self, parents: torch.Tensor, rows: torch.Tensor, counts: torch.Tensor, pending: torch.Tensor, identity: bool
+    ) -> None:
+        """The survivors were chosen: ``[P, S]`` each; of their row's chunk `counts` tokens, the last is `pending`."""
+
+    def keep(self, slots: torch.Tensor) -> None:
+        """Only these slots go on."""
+
+    def shrink(self, longest: int) -> None:
+        """No running response has more than `longest` tokens: nothing beyond needs to be attended to."""
+
+    def passes(self, counts: torch.Tensor, survivors: torch.Tensor) -> torch.Tensor:
+        """Token positions that a chunk's rows needed, ``[P]``; what was computed beside them is not counted.
+
+        counts: ``[P, S, K]`` tokens the rows added. survivors: ``[P]`` hypotheses that went on into the chunk.
+        """
+
+
+class Value(Protocol):
+    """A value: makes its scorer for a decoder."""
+
+    def scorer(self, guider, slots: int, columns: int) -> Scorer:
+        """State for so many slots, and chunks of at most `columns` tokens."""

@@ -1,0 +1,1 @@
+"""What a command line means: composition, schema, help, and the nearest right name for a wrong one."""

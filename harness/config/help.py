@@ -1,0 +1,62 @@
+"""``VERB --help``: every option with its default and what it means, read from the configuration itself."""
+
+import sys
+
+from pydantic import BaseModel
+
+from harness.config.compose import choices, compose
+
+GROUPS = ("preset", "task", "model", "guider", "grid", "judge")
+
+
+def show_options(verb: str, schema: type[BaseModel], switches: dict[str, str]) -> None:
+    """Print a verb's options.
+
+    Args:
+        schema: describes the values of ``conf/VERB.yaml``.
+        switches: options that are no overrides, with their meaning.
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    values = compose(verb, []).config
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    console.print(Text(f"usage: python -m harness {verb} [key=value ...] {' '.join(f'[{name}]' for name in switches)}"))
+    table = Table("option", "default", "meaning", box=None, pad_edge=False, header_style="bold")
+    for name, meaning in {**switches, "--debug": "show tracebacks"}.items():
+        table.add_row(Text(name), "", Text(meaning))
+    for key, default, meaning in _options(schema, values):
+        table.add_row(Text(key), Text(default), Text(meaning))
+    console.print(table)
+    groups = [group for group in GROUPS if group in values or (group == "preset" and "guider" in values)]
+    if not groups:
+        return
+    console.print(Text("\nconfigurations to choose from (key=NAME):", style="bold"))
+    for group in groups:
+        console.print(Text(f"  {group:<9} {', '.join(choices(group))}"))
+    if "guider" in groups:
+        console.print(Text("guider.KEY=VALUE changes every chosen guider that has the key: guider.value.model=PATH"))
+
+
+def _options(schema: type[BaseModel], values: dict, prefix: str = ""):
+    for name, info in schema.model_fields.items():
+        inner, value = info.annotation, values.get(name, info.default)
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from _options(inner, value or {}, f"{prefix}{name}.")
+        elif name == "model":
+            for role, spec in value.items():
+                more = ", ".join(f".{name}" for name in spec if name not in ("path", "head"))
+                yield f"model.{role}", _shown(spec["path"]), f"a folder or hub name; also {more}"
+        elif name == "judge":
+            yield "judge", str((value or {}).get("name")), info.description or ""
+        else:
+            yield prefix + name, _shown(value), info.description or ""
+
+
+def _shown(value) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_shown, value)) + "]"
+    return str(value).lower() if isinstance(value, bool) else str(value)

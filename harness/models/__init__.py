@@ -1,0 +1,1 @@
+"""Where models come from: folders, hub, the embedded ones, and loading each once."""

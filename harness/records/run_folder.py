@@ -1,0 +1,115 @@
+"""A run's folder: where its files lie, what is done in it, and that one sweep at a time writes there."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO
+
+from harness.errors import UserError
+from harness.records.lines import Lines
+from harness.trials.trial import Trial
+
+
+class RunFolder:
+    """``runs/NAME``.
+
+    Args:
+        path: the folder; it is made by ``open``.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = Path(path).expanduser()
+        self._lock: IO | None = None
+
+    def open(self) -> None:
+        """Make the folder and take it for this process.
+
+        Raises:
+            UserError: it cannot be written, or another sweep is writing there.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = (self.path / ".lock").open("w")
+        except OSError as error:
+            raise UserError(
+                f"run_dir={self.path}: cannot be written ({error.strerror}); choose another with run_dir=PATH"
+            ) from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.close()
+            raise UserError(
+                f"run_dir={self.path}: another sweep is writing there; wait for it, or choose another name=NAME"
+            ) from None
+
+    def close(self) -> None:
+        """Let another sweep have the folder."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report"
+
+    def records(self, trial: str) -> Lines:
+        return Lines(self.path / "records" / f"{trial}.jsonl")
+
+    def scores(self, trial: str) -> Lines:
+        return Lines(self.path / "scores" / f"{trial}.jsonl")
+
+    def judgements(self, trial: str) -> Lines:
+        return Lines(self.path / "judgements" / f"{trial}.jsonl")
+
+    def rows(self, lines: Lines, last: bool = False) -> dict[str, dict]:
+        """key -> the first row with that key; ``last``: the last one, for judgements, which can be asked for again.
+
+        Raises:
+            UserError: a damaged line, with file and line.
+        """
+        found: dict[str, dict] = {}
+        try:
+            for row in lines:
+                if last or row["key"] not in found:
+                    found[row["key"]] = row
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                str(error) if isinstance(error, ValueError) else f"{lines.path}: a row without 'key'; remove it"
+            ) from None
+        return found
+
+    def write_trials(self, trials: Iterable[tuple[Trial, bool]]) -> None:
+        """Make ``trials/`` hold exactly these (trial, selected); the records of others stay, their trial files go."""
+        folder = self.path / "trials"
+        folder.mkdir(exist_ok=True)
+        wanted = {f"{trial.id}.json": trial.row(selected) for trial, selected in trials}
+        for file in folder.glob("*.json"):
+            if file.name not in wanted:
+                file.unlink()
+        for name, row in wanted.items():
+            write_text(folder / name, json.dumps(row, indent=2, ensure_ascii=False) + "\n")
+
+    def report_is_fresh(self) -> bool:
+        """Whether the report is newer than everything it is made of."""
+        page = self.report / "index.html"
+        if not page.exists():
+            return False
+        sources = [
+            self.path / "config.yaml",
+            self.path / "manifest.json",
+            *self.path.glob("trials/*.json"),
+            *self.path.glob("*/*.jsonl"),
+        ]
+        return all(source.stat().st_mtime_ns <= page.stat().st_mtime_ns for source in sources if source.exists())
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all; a file that already holds the text is left as it is."""
+    if path.exists() and path.read_text(encoding="utf-8") == text:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)

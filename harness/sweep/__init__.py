@@ -1,0 +1,1 @@
+"""How a sweep goes: the plan, decoding and recording, selection, judging."""

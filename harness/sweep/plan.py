@@ -1,0 +1,143 @@
+"""The plan of a sweep: which trials there are, and what of them is done."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from harness.config.schema import Sweep
+from harness.config.task_file import TaskFile, task_file
+from harness.models.pool import Resolver, places
+from harness.records.judgement import prompt_key
+from harness.records.manifest import Manifest
+from harness.records.run_folder import RunFolder
+from harness.trials.trial import BASE, Setting, Trial
+
+
+@dataclass(frozen=True)
+class Job:
+    """A trial with what it takes to run it.
+
+    Attributes:
+        limit: prompts of the split at most; None: all.
+        whole: whether the split is the whole task, and not one half of its prompts.
+    """
+
+    trial: Trial
+    setting: Setting
+    file: TaskFile
+    limit: int | None
+    whole: bool
+
+    @property
+    def is_base(self) -> bool:
+        return self.trial.method == BASE
+
+    @property
+    def label(self) -> str:
+        values = self.trial.settings.items()
+        settings = [f"{axis}={value:g}" if isinstance(value, float) else f"{axis}={value}" for axis, value in values]
+        return " ".join([self.trial.method, *settings, self.trial.split, f"seed={self.trial.seed}"])
+
+
+class Plan:
+    """The trials of a sweep.
+
+    Args:
+        resolver: finds the models; building the embedded ones, on first use, happens here.
+
+    Raises:
+        UserError: a task or a model that does not exist.
+    """
+
+    def __init__(self, sweep: Sweep, settings: list[Setting], resolver: Resolver, run: RunFolder, manifest: Manifest):
+        self.sweep, self.settings, self.resolver, self.run, self.manifest = sweep, settings, resolver, run, manifest
+        self.selects = sweep.select.metric is not None
+        splits = ("dev", "test") if self.selects else ("all",)
+        self.files = {split: task_file(sweep.task, split) for split in splits}
+        for setting in settings:
+            for place, spec in places(setting.config):
+                resolver.revision(spec, place)
+        self._best: list[Setting] = []
+
+    def _jobs(self, split: str, seeds: list[int], settings: list[Setting]) -> list[Job]:
+        limit = self.sweep.task.n_dev if split == "dev" else self.sweep.task.n_test
+        file, whole = self.files[split], split == "all" or self.sweep.task.dev is not None
+        return [
+            Job(
+                setting.trial(file.name, file.revision, split, seed, self.sweep, self.resolver),
+                setting,
+                file,
+                limit,
+                whole,
+            )
+            for setting in settings
+            for seed in dict.fromkeys(seeds)
+        ]
+
+    @cached_property
+    def dev(self) -> list[Job]:
+        return self._jobs("dev", self.sweep.select.seeds, self.settings) if self.selects else []
+
+    def first_stage(self) -> list[Job]:
+        """Every setting: on the dev prompts, or on all prompts where nothing is selected."""
+        return self.dev if self.selects else self.everything
+
+    @cached_property
+    def everything(self) -> list[Job]:
+        return self._jobs("all", self.sweep.seeds, self.settings)
+
+    def select(self, best: list[Setting]) -> None:
+        """Say which settings run on the test prompts."""
+        self._best = best
+
+    def second_stage(self) -> list[Job]:
+        """The best setting of each method on the test prompts."""
+        return self._jobs("test", self.sweep.seeds, self._best)
+
+    def dev_trials(self) -> list[tuple[Setting, list[Trial]]]:
+        return [(setting, [job.trial for job in self.dev if job.setting is setting]) for setting in self.settings]
+
+    def rows(self) -> Iterator[tuple[Trial, bool]]:
+        """Every trial of the plan so far, and whether its setting is one that is reported."""
+        for job in self.dev:
+            yield job.trial, any(job.setting is setting for setting in self._best)
+        for job in self.second_stage() if self.selects else self.everything:
+            yield job.trial, True
+
+    def baseline(self, job: Job) -> Job:
+        """The base's job of the same split and seed."""
+        jobs = [*self.dev, *(self.second_stage() if self.selects else self.everything)]
+        wanted = (job.trial.split, job.trial.seed)
+        return next(other for other in jobs if other.is_base and (other.trial.split, other.trial.seed) == wanted)
+
+    def dataset(self, job: Job) -> str:
+        """The name of a job's prompts in the manifest: they differ where any of this differs."""
+        trial = job.trial
+        prompting = prompt_key(repr(sorted(trial.prompting.items())))[:8]
+        return f"{trial.task}@{job.file.revision}/{trial.split}/{job.limit or 'all'}/{prompting}"
+
+    def prompts(self, job: Job) -> int | None:
+        """How many distinct prompts a job has; None where no sweep has counted them yet."""
+        return self.manifest.prompts(self.dataset(job))
+
+    def missing(self, job: Job) -> int | None:
+        """How many samples a job lacks; None where the number of prompts is not known yet."""
+        prompts = self.prompts(job)
+        prompts = job.limit if prompts is None else prompts
+        return None if prompts is None else max(0, prompts - len(self.run.rows(self.run.records(job.trial.id))))
+
+    def is_complete(self, job: Job) -> bool:
+        """Whether every prompt of a job is recorded and scored."""
+        prompts = self.prompts(job)
+        if prompts is None:
+            return False
+        files = (self.run.records(job.trial.id), self.run.scores(job.trial.id))
+        return all(len(self.run.rows(lines)) >= prompts for lines in files)
+
+    def models(self) -> dict[str, str]:
+        """Path or name -> revision of every model."""
+        found = {}
+        for setting in self.settings:
+            for place, spec in places(setting.config):
+                found[spec["path"]] = self.resolver.revision(spec, place)
+        return found

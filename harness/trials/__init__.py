@@ -1,0 +1,1 @@
+"""What is run: trials and settings, their identity, and what they need of a machine."""

@@ -1,0 +1,131 @@
+"""What a sweep needs of a machine: its models, their sizes, and the arithmetic of memory and time. No downloads."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.config.schema import Sweep
+from harness.config.task_file import read_yaml
+from harness.models.catalog import MODELS
+from harness.models.pool import EMBEDDED, places
+from harness.models.revision import MODEL_FILES
+from harness.trials.trial import Setting
+
+BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
+BATCH_TOKENS = 1 << 15  # the decoder's own default
+PROMPTS = {"alpaca_eval": 805, "tldr": 1000, "reviews": 128}
+# of a device's arithmetic that decoding of many rows reaches, floating-point operations a second
+RATES = {"cpu": 2e10, "cuda": 5e13, "mps": 2e12}
+
+
+@dataclass(frozen=True)
+class Need:
+    """A model of a sweep.
+
+    Attributes:
+        path: folder or hub name. roles: the places that use it.
+        where: "embedded", "folder", "cached" (the hub's cache), "hub" (to be downloaded) or "missing" (no such folder).
+        bytes: of its files; None where that is not known. memory: of its weights as they are loaded.
+        cache: bytes of keys and values to a token. gated: its licence must be accepted first.
+    """
+
+    path: str
+    roles: tuple[str, ...]
+    where: str
+    bytes: int | None
+    memory: int | None
+    cache: float
+    gated: bool
+
+
+def models(sweep: Sweep, settings: list[Setting]) -> list[Need]:
+    """Every model once, in the order of first use; the same weights in two roles are one."""
+    roles: dict[tuple[str | None, str], dict[str, None]] = {}
+    for setting in settings:
+        for place, spec in places(setting.config):
+            roles.setdefault((spec["path"], spec["dtype"]), {})[place] = None
+    gold, judge = sweep.task.gold.path, (sweep.judge or {}).get("model")
+    if gold:
+        roles.setdefault((gold, "float32"), {})["task.gold"] = None
+    if judge and (sweep.judge or {}).get("name") == "reward":
+        roles.setdefault((judge, "float32"), {})["judge.model"] = None
+    return [_need(path, dtype, tuple(names)) for (path, dtype), names in roles.items()]
+
+
+def _need(path: str | None, dtype: str, roles: tuple[str, ...]) -> Need:
+    if path is None:
+        return Need("(none given)", roles, "missing", None, None, 0.0, False)
+    if path.startswith(EMBEDDED):
+        return Need(path, roles, "embedded", 8 << 20, 8 << 20, 0.0, False)
+    local = Path(path).expanduser()
+    if local.is_dir():
+        size = sum(file.stat().st_size for pattern in MODEL_FILES for file in local.glob(pattern))
+        return Need(path, roles, "folder", size, size, 0.0, False)
+    if path.count("/") != 1 or path.startswith((".", "/", "~")):
+        return Need(path, roles, "missing", None, None, 0.0, False)
+    known = MODELS.get(path)
+    if known is None:
+        return Need(path, roles, _cached(path), None, None, 0.0, False)
+    parameters = known.billions * 1e9
+    # small models lie on the hub in 32 bits, the large ones in 16
+    stored = int(parameters * (4 if known.billions < 2 else 2))
+    cache = known.cache * 1000 * BYTES[dtype] / 2
+    return Need(path, roles, _cached(path), stored, int(parameters * BYTES[dtype]), cache, known.gated)
+
+
+def _cached(path: str) -> str:
+    from huggingface_hub import try_to_load_from_cache
+
+    return "cached" if isinstance(try_to_load_from_cache(path, "config.json"), str) else "hub"
+
+
+def memory(sweep: Sweep, needs: list[Need]) -> int | None:
+    """Bytes that the weights and the caches of all models take together; None where a model's size is not known."""
+    if any(need.memory is None for need in needs):
+        return None
+    tokens = sweep.batch_tokens or BATCH_TOKENS
+    return int(sum(need.memory + tokens * need.cache for need in needs))
+
+
+def prompts(sweep: Sweep) -> int | None:
+    """Prompts of the test split; None where only the data itself says how many."""
+    return sweep.task.n_test or PROMPTS.get(str(sweep.task.name))
+
+
+def seconds(sweep: Sweep, settings: list[Setting], needs: list[Need], asked: int) -> float | None:
+    """A rough estimate of the decoding time: two operations per parameter and token of every row of every trial, at a
+    rate that decoding reaches on such a device; None where a size or the limit of a response is not known.
+
+    Args:
+        asked: prompts of the test split.
+    """
+    tokens = sweep.sampling.max_new_tokens or _limit(sweep)
+    by_path = {need.path: need for need in needs}
+    if tokens is None or any(need.memory is None for need in needs):
+        return None
+    operations = 0.0
+    for setting in settings:
+        used = [(spec["path"], BYTES[spec["dtype"]]) for _, spec in places(setting.config)]
+        parameters = sum(by_path[path].memory / width for path, width in used)
+        operations += 2 * parameters * tokens * rows(setting)
+    per_setting = operations / max(1, len(settings))
+    dev = (sweep.task.n_dev or math.ceil(asked / 2)) * len(sweep.select.seeds) if sweep.select.metric else 0
+    methods = len({setting.method for setting in settings}) if sweep.select.metric else len(settings)
+    samples = dev * len(settings) + asked * len(sweep.seeds) * methods
+    return samples * per_setting / RATES.get(sweep.device.partition(":")[0], RATES["cpu"])
+
+
+def rows(setting: Setting) -> int:
+    """Rows that a setting decodes for a prompt: W·K, N, or 1."""
+    found = setting.settings
+    return int(found.get("width", 1)) * int(found.get("successors", 1)) * int(found.get("n", 1))
+
+
+def _limit(sweep: Sweep) -> int | None:
+    """The task's own limit of a response, where it is one of this package's."""
+    import tasks
+
+    name = str(sweep.task.name)
+    if name not in tasks.names():
+        return None
+    return read_yaml(tasks.path(name) / f"{name}.yaml").get("generation_kwargs", {}).get("max_gen_toks")
