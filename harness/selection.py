@@ -77,8 +77,9 @@ def _guarded(run: RunFolder, trials: list[Trial], guard: Guard) -> float:
 
 
 def _kl(record: dict) -> float | None:
-    """The divergence of a record in nats: its token part and the search's bound."""
-    parts = [part for part in (record["kl"], record["kl_search"]) if part is not None]
+    """The divergence of a record in nats: its token part (of a search the log-ratio) and the search's bound."""
+    token = record["kl"] if record.get("log_ratio") is None else record["log_ratio"]
+    parts = [part for part in (token, record["kl_search"]) if part is not None]
     return sum(parts) if parts else None
 
 
