@@ -82,6 +82,11 @@ def answer(table: Table, metric: str = "gold_reward", guards: Sequence[Guard] = 
         )
     if not run.directions.is_said(metric):
         caveats.append(f"Nothing says which way of {figure_name(metric)} is better: higher is taken, as lm-eval does.")
+    if metric == "tokens_per_second":
+        caveats.append(
+            "Prompts that are decoded together share their time: intervals of the speed are too narrow, and hold for "
+            "this machine and this run."
+        )
     guided = sorted((row for row in choice.chosen if not is_base(row)), key=lambda row: -choice.merit(choice.dev(row)))
     bases = [row for row in choice.chosen if is_base(row)]
     others = [*bases, *(row for row in guided if row is not best)]

@@ -15,6 +15,8 @@ MEASURED: dict[str, Way | None] = {
     "kl": "lower",
     "forward_passes": "lower",
     "forward_passes_per_token": "lower",
+    "computed_passes": "lower",
+    "computed_passes_per_token": "lower",
     "length": None,
     "n_tokens": None,
     "value": None,

@@ -8,6 +8,7 @@ import numpy as np
 
 from reports.bootstrap import Difference, Draws, Interval, Point, Resamples, difference
 from reports.divergence import of_records
+from reports.errors import ReportError
 from reports.lengths import Adjusted, adjusted_win_rate
 from reports.run import Run
 from reports.setting import Setting
@@ -94,13 +95,8 @@ class Table:
 
     def difference(self, a: str, b: str, split: str, name: str) -> Difference:
         """Figure `name` of setting a minus that of b, on the prompts that both have."""
-        if name == "lc_win_rate":
-            return (self._adjusted_draws(a, split) - self._adjusted_draws(b, split)).difference()
-        if name in RATIOS:
-            one, other = (self._ratio_draws(setting, split, name) for setting in (a, b))
-            assert one is not None  # asked for only where both rows have the figure
-            assert other is not None
-            return (one - other).difference()
+        if name == "lc_win_rate" or name in RATIOS:
+            return (self._draws_of(a, split, name) - self._draws_of(b, split, name)).difference()
         return difference(self._compared(a, split, name), self._compared(b, split, name), self._draws[split])
 
     def is_base(self, setting: str) -> bool:
@@ -110,14 +106,19 @@ class Table:
         matrix = self.matrix(setting, split, name)
         return np.full_like(matrix, EVEN) if name == "win_rate" and self.is_base(setting) else matrix
 
-    def _adjusted_draws(self, setting: str, split: str) -> Draws:
-        if self.is_base(setting):
+    def _draws_of(self, setting: str, split: str, name: str) -> Draws:
+        """Of a figure that is no mean over prompts: a ratio, or the length-controlled win rate."""
+        if name in RATIOS:
+            draws = self._ratio_draws(setting, split, name)
+        elif self.is_base(setting):
             n = len(self.keys[split])
-            return Draws(EVEN, np.full(self.resamples, EVEN), np.full(n, EVEN), n)
-        adjusted = self.adjusted(setting, split)
-        assert adjusted is not None  # asked for only where the row has the figure
-        assert adjusted.draws is not None
-        return adjusted.draws
+            draws = Draws(EVEN, np.full(self.resamples, EVEN), np.full(n, EVEN), n)
+        else:
+            adjusted = self.adjusted(setting, split)
+            draws = adjusted.draws if adjusted else None
+        if draws is None:
+            raise ReportError(f"{self.run.settings[setting].label}: no {name} on the {split} prompts to compare")
+        return draws
 
     def row(self, setting: str, split: str) -> Row | None:
         """The row of a setting on a split."""
