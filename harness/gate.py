@@ -80,7 +80,7 @@ def main(arguments: list[str]) -> int:
     if spec.against is not None:
         if recording:
             raise UserError(f"against={spec.against}: nothing is recorded of a comparison; leave out {SWITCH}")
-        return _against(path, spec)
+        return _against(path, spec.against, spec)
     figures, revisions = run_figures(load_run(path), spec.split)
     run = record(figures, revisions)  # compared as it would be recorded: what is identical differs by exactly 0
     if recording:
@@ -99,15 +99,13 @@ def main(arguments: list[str]) -> int:
     return result.exit_code
 
 
-def _against(path: Path, spec: Gate) -> int:
+def _against(path: Path, against: str, spec: Gate) -> int:
     """Hold a run to what other code decodes with its models, or to another run of them."""
     from harness.gate_same_models import compared
 
-    result, told = compared(path, spec)
+    result, told = compared(path, against, spec)
     if result is None:
-        text = (
-            f"## Same models: not compared\n\nThere is {told} to compare with; the recorded baseline is what is left.\n"
-        )
+        text = f"## Same models: not compared\n\nThere is {told}; the recorded baseline is what is left.\n"
         print(text)
         _summarize(text)
         return 0
