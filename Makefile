@@ -29,11 +29,18 @@ check: $(STAMP)
 	@$(BIN)/mypy $(TYPED)
 	@$(BIN)/python -m pytest -q tests/test_imports.py
 
-# From nothing: records that another decoder left would be taken as this one's. One thread: the models are tiny.
+# From nothing: records that another decoder left would be taken as this one's. One thread: the models are tiny. Held to
+# the recorded baseline (ARGS=--record records it anew), and to what AGAINST's code decodes with the same models.
+AGAINST ?= merge-base
+gate: export OMP_NUM_THREADS = 1
+gate: export MKL_NUM_THREADS = 1
 gate: $(STAMP)
 	@rm -rf runs/gate
-	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m harness sweep preset=gate
-	@$(BIN)/python -m harness gate run=runs/gate $(ARGS)
+	@$(BIN)/python -m harness sweep preset=gate
+	@code=0; \
+	$(BIN)/python -m harness gate run=runs/gate $(ARGS) || code=$$?; \
+	$(BIN)/python -m harness gate run=runs/gate against=$(AGAINST) || code=$$?; \
+	exit $$code
 
 # torch first and alone, so that the build without CUDA packages is the one that the rest is resolved against; the stamp
 # keeps a second run from asking the package index anything.

@@ -18,7 +18,7 @@ from harness.models.pool import EMBEDDED, Resolver
 
 ROOT = Path(__file__).resolve().parents[2]
 MERGE_BASE = "merge-base"
-MAIN = ("origin/HEAD", "origin/main", "main")
+MAIN = ("origin/main", "main", "origin/HEAD")
 
 
 def merge_base(root: Path = ROOT) -> str | None:

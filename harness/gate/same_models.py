@@ -2,7 +2,7 @@
 
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +12,9 @@ from harness.gate import earlier_code
 from harness.gate.accepted import Accepted, added
 from harness.gate.accepted import read as read_accepted
 from harness.gate.figures import run_figures, setting_names
-from harness.gate.metrics import columns, metrics, refuse_unmeasured
+from harness.gate.metrics import columns, directed, metrics, refuse_unmeasured
 from harness.records.run_folder import RunFolder
-from reports.gate.same_models import Rows, SameModels, difference
+from reports.gate.same_models import Difference, Rows, SameModels, difference
 from reports.gate.statistics import GateResult, compare, record
 from reports.run import Run, load_run
 
@@ -25,8 +25,11 @@ ACCEPTED = Path("baselines/accepted.yaml")
 OUT = "against"  # in the run's folder: what the earlier code decodes
 
 
-def compared(path: Path, spec: "Gate") -> tuple[SameModels | None, str]:
+def compared(path: Path, against: str, spec: "Gate") -> tuple[SameModels | None, str]:
     """Hold the run in a folder to another version's.
+
+    Args:
+        against: "merge-base", a commit, a folder of code, or a run's folder.
 
     Returns:
         the comparison, None where there is nothing to compare with, and in words with what.
@@ -34,7 +37,7 @@ def compared(path: Path, spec: "Gate") -> tuple[SameModels | None, str]:
     Raises:
         UserError: no such commit or folder, earlier code that does not decode the run, other models.
     """
-    with _other(path, spec) as (other, accepted, told):
+    with _other(path, against, spec) as (other, accepted, told):
         if other is None:
             return None, told
         before, after = load_run(other), load_run(path)
@@ -47,9 +50,9 @@ def compared(path: Path, spec: "Gate") -> tuple[SameModels | None, str]:
 
 
 @contextmanager
-def _other(path: Path, spec: "Gate") -> Iterator[tuple[Path | None, list[Accepted], str]]:
+def _other(path: Path, against: str, spec: "Gate") -> Iterator[tuple[Path | None, list[Accepted], str]]:
     """The folder of the other run, what may differ from it, and what it is."""
-    folder = Path(spec.against).expanduser()
+    folder = Path(against).expanduser()
     file = Path(spec.accepted).expanduser() if spec.accepted else None
     if (folder / "trials").is_dir():
         yield folder, read_accepted(file) if file else [], f"the run {folder}"
@@ -58,11 +61,9 @@ def _other(path: Path, spec: "Gate") -> Iterator[tuple[Path | None, list[Accepte
         accepted = added(file or earlier_code.ROOT / ACCEPTED, then)
         yield _decoded(folder, path, str(folder)), accepted, f"the code in {folder}"
     else:
-        found = (
-            earlier_code.merge_base() if spec.against == earlier_code.MERGE_BASE else earlier_code.commit(spec.against)
-        )
+        found = earlier_code.merge_base() if against == earlier_code.MERGE_BASE else earlier_code.commit(against)
         if found is None:
-            yield None, [], "no earlier commit (the first one, a shallow clone, or no repository)"
+            yield None, [], "no earlier commit to compare with (the first one, a shallow clone, or no repository)"
             return
         with earlier_code.files_of(found) as code:
             accepted = added(file or earlier_code.ROOT / ACCEPTED, None if file else code / ACCEPTED)
@@ -78,7 +79,7 @@ def _decoded(code: Path, run: Path, name: str) -> Path:
     return out
 
 
-def _differences(before: Run, after: Run, split: str | None, accepted: list[Accepted]):
+def _differences(before: Run, after: Run, split: str | None, accepted: list[Accepted]) -> Iterator[Difference]:
     sides = [_rows(run, split) for run in (before, after)]
     for setting in sorted(set(sides[0]) | set(sides[1])):
         entries = [entry for entry in accepted if entry.covers(setting)]
@@ -87,11 +88,11 @@ def _differences(before: Run, after: Run, split: str | None, accepted: list[Acce
         yield difference(setting, one, other, fields, [entry.reason for entry in entries])
 
 
-def _rows(run: Run, split: str | None) -> dict[str, Rows]:
+def _rows(run: Run, split: str | None) -> Mapping[str, Rows]:
     """Setting -> (split, seed, prompt key) -> what is recorded, its scores and its preference."""
     folder, trials = RunFolder(run.path), list(run.trials["trial"])
     names = setting_names(trials)
-    found: dict[str, dict] = {name: {} for name in names.values()}
+    found: dict[str, dict[tuple[str, int, str], dict]] = {name: {} for name in names.values()}
     for trial in trials:
         if split not in (None, trial["split"]):
             continue
@@ -107,7 +108,7 @@ def _rows(run: Run, split: str | None) -> dict[str, Rows]:
 
 def _figures(before: Run, after: Run, spec: "Gate") -> GateResult | None:
     """The gate's rows on what both runs have; None where they share no setting, prompt or figure."""
-    held = spec.same_models.metrics
+    held = directed(spec.same_models.metrics, after.directions)
     earlier, later = (record(run_figures(run, spec.split)[0]) for run in (before, after))
     refuse_unmeasured("run", later, held)
     there = set(later["prompts"])

@@ -80,7 +80,7 @@ def main(arguments: list[str]) -> int:
     if spec.against is not None:
         if recording:
             raise UserError(f"against={spec.against}: nothing is recorded of a comparison; leave out {SWITCH}")
-        return _against(path, spec)
+        return _against(path, spec.against, spec)
     loaded = load_run(path)
     held = directed(spec.metrics, loaded.directions)
     figures, revisions = run_figures(loaded, spec.split)
@@ -101,15 +101,13 @@ def main(arguments: list[str]) -> int:
     return result.exit_code
 
 
-def _against(path: Path, spec: Gate) -> int:
+def _against(path: Path, against: str, spec: Gate) -> int:
     """Hold a run to what other code decodes with its models, or to another run of them."""
     from harness.gate.same_models import compared
 
-    result, told = compared(path, spec)
+    result, told = compared(path, against, spec)
     if result is None:
-        text = (
-            f"## Same models: not compared\n\nThere is {told} to compare with; the recorded baseline is what is left.\n"
-        )
+        text = f"## Same models: not compared\n\nThere is {told}; the recorded baseline is what is left.\n"
         print(text)
         _summarize(text)
         return 0

@@ -60,14 +60,17 @@ def bootstrap_t(excess: np.ndarray, paired: np.ndarray, seed: int = 0) -> np.nda
     scale = np.abs(centred).max(0)
     alike = scale <= 1e-12 * np.abs(excess).max(0)
     centred = np.where(alike, 0.0, centred / np.where(alike, 1.0, scale))
-    rng = np.random.default_rng(seed)
+    rng, prompts = np.random.default_rng(seed), len(excess)
     t = []
     for start in range(0, RESAMPLES, BLOCK):
-        counts = rng.multinomial(len(excess), np.full(len(excess), 1 / len(excess)), min(BLOCK, RESAMPLES - start))
+        size = min(BLOCK, RESAMPLES - start)
+        drawn = rng.integers(0, prompts, (size, prompts)) + prompts * np.arange(size)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=size * prompts).reshape(size, prompts)
         n = np.maximum(counts @ paired.astype(float), 1.0)
         t.append(_t(counts @ centred, counts @ centred**2, n))
-    ordered = np.sort(drawn := np.concatenate(t), axis=0)
-    above = [RESAMPLES - np.searchsorted(ordered[:, row], drawn[:, row]) for row in range(excess.shape[1])]
+    every = np.concatenate(t)
+    ordered = np.sort(every, axis=0)
+    above = [RESAMPLES - np.searchsorted(ordered[:, row], every[:, row]) for row in range(excess.shape[1])]
     level = np.sort(np.min(above, axis=0))[math.floor(FALSE_ALARMS * RESAMPLES) - 1]  # resamples, not a share
     return ordered[RESAMPLES - level]
 

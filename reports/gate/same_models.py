@@ -124,7 +124,8 @@ def difference(setting: str, before: Rows, after: Rows, accepted: Collection[str
 def differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[set[str], set[str]]:
     """The fields of `before` that differ in `after` beyond rounding, and by rounding only. Times do not count, nor what
     `before` does not have."""
-    beyond, near = set(), set()
+    beyond: set[str] = set()
+    near: set[str] = set()
     for name, value in before.items():
         if name in TIMES or (name in after and _equal(value, after[name])):
             continue
@@ -137,11 +138,9 @@ def _equal(one: Any, other: Any) -> bool:
 
 
 def _close(one: Any, other: Any) -> bool:
-    numbers = all(isinstance(value, float | int) and not isinstance(value, bool) for value in (one, other))
-    # integers are counts, which no rounding moves
-    return (
-        numbers and float in (type(one), type(other)) and math.isclose(one, other, rel_tol=ROUNDING, abs_tol=ROUNDING)
-    )
+    # two integers are counts, which no rounding moves
+    numbers = {type(one), type(other)} <= {int, float} and float in (type(one), type(other))
+    return numbers and math.isclose(one, other, rel_tol=ROUNDING, abs_tol=ROUNDING)
 
 
 def _held(row: GateRow, accepted: frozenset[str]) -> GateRow:

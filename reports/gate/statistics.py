@@ -76,8 +76,9 @@ class GateResult:
     @property
     def more_prompts(self) -> int | None:
         """Prompts to add so that every undecided row is probably decided; None where none are needed or would do."""
-        undecided = [row.more_prompts for row in self.rows if row.verdict == "inconclusive"]
-        return max(undecided) if undecided and None not in undecided else None
+        needed = [row.more_prompts for row in self.rows if row.verdict == "inconclusive"]
+        known = [number for number in needed if number is not None]
+        return max(known) if known and len(known) == len(needed) else None
 
 
 def record(figures: dict, hashes: dict[str, str] | None = None) -> dict:

@@ -68,11 +68,8 @@ def same_models_markdown(result: SameModels, against: str) -> str:
     )
     lines += [line for reason in meant for line in ("", reason)]
     if result.verdict == "changed":
-        lines += [
-            "",
-            f"At most {100 * result.share:.3g}% of a setting's records may differ unless it is meant; then say",
-        ]
-        lines[-1] += " so in baselines/accepted.yaml (docs/gate.md)."
+        told = f"At most {100 * result.share:.3g}% of a setting's records may differ and none be lost. "
+        lines += ["", told + "A difference that is meant is named in baselines/accepted.yaml (docs/gate.md)."]
     return "\n".join(lines) + "\n"
 
 
