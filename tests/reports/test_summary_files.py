@@ -35,7 +35,7 @@ ESTIMATES = [*KEYS[6:], "computed_passes_per_token"]
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
     folder = tmp_path_factory.mktemp("summary")
-    write_run(folder / "run", grid=embedded_grid()[:6], n_dev=10, n_test=12)
+    write_run(folder / "run", grid=embedded_grid()[:6], n_dev=30, n_test=40)
     return compile_report([folder / "run"], folder / "out", resamples=100), folder / "out"
 
 
