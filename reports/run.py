@@ -149,7 +149,7 @@ def _trial_rows(path: Path, trial: dict, records: dict[str, dict]) -> list[dict]
 
 def _scores(path: Path) -> dict[str, dict]:
     """key -> {metric: score} of the prompts that were scored."""
-    return {key: row["scores"] for key, row in _by_key(path).items() if isinstance(row.get("scores"), dict)}
+    return {key: row["scores"] for key, row in _by_key(path, last=True).items() if isinstance(row.get("scores"), dict)}
 
 
 def _add_scores(records: pd.DataFrame, scores: dict[str, dict[str, dict]]) -> list[str]:

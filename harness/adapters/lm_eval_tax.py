@@ -8,6 +8,7 @@ from typing import Any
 from harness.adapters.lm_eval import GuidedLM, decode
 from harness.adapters.lm_eval_scores import checking, number
 from harness.config.schema import Sweep
+from harness.config.task_file import revisions
 from harness.errors import UserError
 from harness.models.pool import Pool
 from harness.records.run_folder import write_text
@@ -73,7 +74,8 @@ class Tax:
     def _evaluated(self, setting: Setting, limit: int | None) -> Path:
         sweep = self.sweep
         names = "+".join(sweep.task.names)
-        trial = setting.trial(names, str(limit), "all", sweep.seeds[0], sweep, self.pool.resolver).id
+        content = " ".join([str(limit), *revisions(sweep.task)])
+        trial = setting.trial(names, content, "all", sweep.seeds[0], sweep, self.pool.resolver).id
         path = self.folder / f"{trial}.json"
         documents = path.with_suffix(".jsonl")
         if path.exists() and documents.exists():

@@ -36,6 +36,7 @@ Counts = Annotated[list[Count], BeforeValidator(_as_list), Field(min_length=1)]
 Weights = Annotated[list[Weight], BeforeValidator(_as_list), Field(min_length=1)]
 Seeds = Annotated[list[Annotated[int, Field(ge=0)]], BeforeValidator(_as_list), Field(min_length=1)]
 Guards = Annotated[list[Annotated[str, AfterValidator(_guard)]], BeforeValidator(_as_list)]
+Texts = Annotated[list[str], BeforeValidator(_as_list)]
 Names = Annotated[list[str], BeforeValidator(_as_list), Field(min_length=1)]
 
 
@@ -85,7 +86,7 @@ class Published(Part):
 
 class Task(Part):
     name: str | None = Field(None, description="lm-eval name of the task")
-    names: list[str] = Field([], description="any lm-eval tasks: their own scores, guided against unguided")
+    names: Texts = Field([], description="any lm-eval tasks: their own scores, guided against unguided")
     dev: str | None = Field(None, description="task whose prompts choose the settings; null: half of the prompts")
     path: str | None = Field(None, description="an lm-eval YAML file, or a folder of them")
     data: str | None = Field(None, description="a local file that the task's own loader reads instead of its source")
@@ -139,7 +140,7 @@ class SamplingSpec(Part):
     top_k: Annotated[int, Field(ge=0)] | None = Field(None, description="0: off; null: the task's own")
     top_p: Annotated[float, Field(gt=0, le=1)] | None = Field(None, description="1: off; null: the task's own")
     max_new_tokens: Count | None = Field(None, description="limit of an answer; null: the task's own")
-    stop: list[str] = Field([], description="texts that end an answer, besides the task's own")
+    stop: Texts = Field([], description="texts that end an answer, besides the task's own")
 
 
 class Select(Part):

@@ -65,6 +65,20 @@ def task_file(task: Task, split: str) -> TaskFile:
     return TaskFile(name, path, _hash([*code, *data]))
 
 
+def revisions(task: Task) -> list[str]:
+    """The revision of each of ``task.names``: of one's own tasks and of ours by their files, else lm-eval's version."""
+    return [_revision(task, name) for name in task.names]
+
+
+def _revision(task: Task, name: str) -> str:
+    if task.path is not None:
+        try:
+            return task_file(task.model_copy(update={"name": name, "dev": None}), "all").revision
+        except UserError:  # it is not one of that folder
+            pass
+    return task_file(task.model_copy(update={"name": name, "dev": None, "path": None}), "all").revision
+
+
 def read_yaml(path: Path) -> dict:
     """A task's YAML file.
 

@@ -96,7 +96,7 @@ def _rows(run: Run, split: str | None) -> Mapping[str, Rows]:
     for trial in trials:
         if split not in (None, trial["split"]):
             continue
-        scores = folder.rows(folder.scores(trial["id"]))
+        scores = folder.rows(folder.scores(trial["id"]), last=True)
         judgements = folder.rows(folder.judgements(trial["id"]), last=True)
         for key, row in folder.rows(folder.records(trial["id"])).items():
             values = {**(scores.get(key, {}).get("scores") or {}), **row}

@@ -64,7 +64,7 @@ class RunFolder:
         return Lines(self.path / "judgements" / f"{trial}.jsonl")
 
     def rows(self, lines: Lines, last: bool = False) -> dict[str, dict]:
-        """key -> the first row with that key; ``last``: the last one, for judgements, which can be asked for again.
+        """key -> the first row with that key; ``last``: the last one, for scores and judgements, made anew at need.
 
         Raises:
             UserError: a damaged line, with file and line.

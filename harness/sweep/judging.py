@@ -5,8 +5,10 @@ from urllib.parse import urlsplit
 
 from harness.judges.config import build_judge, is_of, judge_spec
 from harness.judges.reward import RewardJudge
+from harness.models.pool import Resolver
 from harness.records.judgement import Judgement, Pair, too_many_missing
 from harness.records.run_folder import RunFolder
+from harness.sweep.scorer import judged_by
 from harness.trials.trial import Trial
 from reports.direction import Directions
 
@@ -18,7 +20,9 @@ class Judging:
     computed twice. Its judgements name the metric, as "reward:METRIC", or "reward:-METRIC" where the task says that
     lower is better: the reward is then the negated score.
 
-    A judgement that has no preference is asked for again by the next run, and the last row of a prompt counts.
+    A judgement that has no preference, or is another judge's (of the same name, but with other weights or at another
+    server), is asked for again by the next run, and the last row of a prompt counts. What compares scores is computed
+    anew, and written where it differs.
 
     Args:
         config: the composed ``conf/judge`` entry.
@@ -32,21 +36,29 @@ class Judging:
         self.spec, self.metric = judge_spec(config), metric
         self.by_score = self.spec.name == "reward" and self.spec.model is None
 
-    def judge(self, run: RunFolder, trial: Trial, baseline: Trial, directions: Directions) -> int:
+    def judge(
+        self, run: RunFolder, trial: Trial, baseline: Trial, directions: Directions, resolver: Resolver | None = None
+    ) -> int:
         """Add the judgements that a trial lacks, or that another judge gave; how many.
 
         Args:
             baseline: the base's trial of the same split and seed.
             directions: which way of the task's metrics is better.
+            resolver: says which revision a judge's model is.
         """
         sign = directions.sign(self.metric)
         judge = f"reward:{'-' if sign < 0 else ''}{self.metric}"
         lines = run.judgements(trial.id)
         stored = run.rows(lines, last=True)
+        by = judged_by(self.spec, resolver or Resolver())
         have = {
             key
             for key, row in stored.items()
-            if row["preference"] is not None and row["baseline"] == baseline.id and self._is_ours(row["judge"], judge)
+            if row["preference"] is not None
+            and row["baseline"] == baseline.id
+            and not self.by_score
+            and is_of(row["judge"], self.spec)
+            and row.get("judged_by") == by
         }
         theirs, ours = run.rows(run.records(baseline.id)), run.rows(run.records(trial.id))
         pairs = [
@@ -60,12 +72,10 @@ class Judging:
             found = self._by_score(run, trial, baseline, pairs, RewardJudge(judge), sign)
         else:
             found = build_judge(self.spec, trial.task).judge(pairs, baseline.id, run.path)
-        new = [row for row in (judgement.row() for judgement in found) if row != stored.get(row["key"])]
+        more = {} if by is None else {"judged_by": by}
+        new = [row for row in (judgement.row() | more for judgement in found) if row != stored.get(row["key"])]
         lines.append(new)
         return len(new)
-
-    def _is_ours(self, judge: str, by_score: str) -> bool:
-        return judge == by_score if self.by_score else is_of(judge, self.spec)
 
     def named(self) -> dict[str, str]:
         """The judge for the manifest: its name and, of a language model, the host that is asked."""
@@ -84,7 +94,7 @@ class Judging:
     def _by_score(
         self, run: RunFolder, trial: Trial, baseline: Trial, pairs: list[Pair], judge: RewardJudge, sign: float
     ) -> list[Judgement]:
-        scores = [run.rows(run.scores(side.id)) for side in (baseline, trial)]
+        scores = [run.rows(run.scores(side.id), last=True) for side in (baseline, trial)]
         found = []
         for pair in pairs:
             both = (side.get(pair.key, {}).get("scores", {}).get(self.metric) for side in scores)

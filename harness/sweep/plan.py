@@ -10,6 +10,7 @@ from harness.models.pool import Resolver, places
 from harness.records.judgement import prompt_key
 from harness.records.manifest import Manifest
 from harness.records.run_folder import RunFolder
+from harness.sweep.scorer import scorer
 from harness.trials.trial import BASE, Setting, Trial
 
 
@@ -127,17 +128,29 @@ class Plan:
         return None if prompts is None else max(0, prompts - len(self.run.rows(self.run.records(job.trial.id))))
 
     def is_complete(self, job: Job) -> bool:
-        """Whether every prompt of a job is recorded and scored."""
+        """Whether every prompt of a job is recorded, and scored by the scorer of now."""
         prompts = self.prompts(job)
         if prompts is None:
             return False
-        files = (self.run.records(job.trial.id), self.run.scores(job.trial.id))
-        return all(len(self.run.rows(lines)) >= prompts for lines in files)
+        scores = self.run.rows(self.run.scores(job.trial.id), last=True).values()
+        scored = sum(row.get("scorer") == self.scorer for row in scores)
+        return min(len(self.run.rows(self.run.records(job.trial.id))), scored) >= prompts
+
+    @cached_property
+    def scorer(self) -> str | None:
+        """Who scores, by content, besides the task's own code."""
+        return scorer(self.sweep.task, self.resolver)
 
     def models(self) -> dict[str, str]:
-        """Path or name -> revision of every model."""
+        """Path or name -> revision of every model, the gold model and a reward judge's among them."""
         found = {}
         for setting in self.settings:
             for place, spec in places(setting.config):
                 found[spec["path"]] = self.resolver.revision(spec, place)
+        gold, judge = self.sweep.task.gold, self.sweep.judge or {}
+        if gold.path is not None:
+            found[gold.path] = self.resolver.revision(gold.model_dump(), "task.gold")
+        if judge.get("name") == "reward" and judge.get("model") is not None:
+            spec = {"path": judge["model"], "revision": judge.get("revision")}
+            found[judge["model"]] = self.resolver.revision(spec, "judge.model")
         return found

@@ -92,8 +92,13 @@ def record(index: int, prompt: str, generation: "Generation") -> dict:
     return row
 
 
-def record_scores(run: RunFolder, trial: Trial, scored: list[tuple[str, dict[str, float]]]) -> None:
-    """Add the scores of prompts that have none yet.
+def record_scores(
+    run: RunFolder, trial: Trial, scored: list[tuple[str, dict[str, float]]], scorer: str | None = None
+) -> None:
+    """Add the scores of prompts that have none yet, or another scorer's; the last row of a prompt counts.
+
+    Args:
+        scorer: who scored, by content (`harness.sweep.scorer`).
 
     Raises:
         UserError: a score that is NaN or infinite; nothing is added then.
@@ -104,6 +109,7 @@ def record_scores(run: RunFolder, trial: Trial, scored: list[tuple[str, dict[str
                 where = f"{metric} of the prompt {prompt_key(prompt)} ({' '.join(prompt.split())[:60]!r})"
                 raise UserError(f"task {trial.task}: {where} is {value}; mend the metric or the reward model")
     lines = run.scores(trial.id)
-    have = set(run.rows(lines))
-    rows = {prompt_key(prompt): {"key": prompt_key(prompt), "scores": scores} for prompt, scores in scored}
+    have = {key for key, row in run.rows(lines, last=True).items() if row.get("scorer") == scorer}
+    by = {} if scorer is None else {"scorer": scorer}
+    rows = {prompt_key(prompt): {"key": prompt_key(prompt), "scores": scores, **by} for prompt, scores in scored}
     lines.append(row for key, row in rows.items() if key not in have)

@@ -80,7 +80,7 @@ class Runner:
             if self._gold is not None:
                 rows = run.rows(run.records(trial.id)).values()
                 scored = self._gold.added(scored, {row["prompt"]: row["response"] for row in rows})
-            record_scores(run, trial, scored)
+            record_scores(run, trial, scored, self.plan.scorer)
         texts = list(dict.fromkeys(text for text, _ in scored))
         if recorder.truncated:
             self.progress.say(f"{job.label}: {recorder.truncated} prompts were too long and lost their beginning")

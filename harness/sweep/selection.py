@@ -57,7 +57,7 @@ def dev_mean(run: RunFolder, trials: list[Trial], metric: str, asked: str, more:
     """
     values: list[float] = []
     for trial in trials:
-        for key, row in run.rows(run.scores(trial.id)).items():
+        for key, row in run.rows(run.scores(trial.id), last=True).items():
             if metric not in row["scores"] and not values:
                 mend = nearest(metric, [*row["scores"], *more])
                 raise UserError(f"{asked}: the task {trial.task} gives no such score; {mend}")

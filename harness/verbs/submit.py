@@ -163,7 +163,7 @@ def _lm_eval(config: Submission, run: Path, trial: dict) -> dict[str, str]:
     from harness.submission import lm_eval
 
     folder = RunFolder(run)
-    scores = {key: row["scores"] for key, row in folder.rows(folder.scores(trial["id"])).items()}
+    scores = {key: row["scores"] for key, row in folder.rows(folder.scores(trial["id"]), last=True).items()}
     rows = lm_eval.samples(list(folder.rows(folder.records(trial["id"])).values()), scores)
     results = lm_eval.results(config.name, trial, rows)
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

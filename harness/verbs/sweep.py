@@ -127,7 +127,8 @@ class Stage:
                     self.generated += runner.run(job, f"{number}/{len(todo)}")
         for job in jobs:
             if self.judging and not job.is_base:
-                self.judging.judge(self.plan.run, job.trial, self.plan.baseline(job).trial, self.directions)
+                baseline = self.plan.baseline(job).trial
+                self.judging.judge(self.plan.run, job.trial, baseline, self.directions, self.plan.resolver)
         if todo:
             self.manifest.add_seconds(name, time.perf_counter() - began)
             self.manifest.write()

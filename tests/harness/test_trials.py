@@ -123,6 +123,7 @@ def test_rows_keep_the_points_of_one_cost():
         ("task.names=piqa,arc_easy", "task.names=[piqa,arc_easy]"),
         ("+grid.alpha=1,2", "+grid.alpha=[1,2]"),
         ("grid.weight=2", "grid.weight=[2]"),
+        ("task.names=piqa", "task.names=[piqa]"),
     ],
 )
 def test_commas_are_a_list_wherever_a_list_is_taken(commas, brackets):

@@ -1,0 +1,35 @@
+"""Who scored and who judged, by content. It stands in every row, so that a changed one is noticed and asked again."""
+
+import hashlib
+import json
+from importlib import metadata
+from pathlib import Path
+
+from harness.config.schema import Task
+from harness.judges.config import OpenAISpec, ReplaySpec, RewardSpec
+from harness.models.pool import Resolver
+
+
+def scorer(task: Task, resolver: Resolver) -> str | None:
+    """The gold model: its revision and its template. None where the task's code alone scores: that is in the trial."""
+    gold = task.gold
+    return None if gold.path is None else _hash(resolver.revision(gold.model_dump(), "task.gold"), gold.template)
+
+
+def judged_by(spec: OpenAISpec | ReplaySpec | RewardSpec, resolver: Resolver) -> str | None:
+    """The judge: a reward model's revision; of a language model the server, the model, the annotator and its prompt.
+    None for one that compares scores: these are read again each time."""
+    if isinstance(spec, RewardSpec):
+        if spec.model is None:
+            return None
+        return _hash(resolver.revision({"path": spec.model, "revision": spec.revision}, "judge.model"))
+    folder = Path(spec.annotator)
+    if not folder.is_dir():  # one of AlpacaEval's own
+        return _hash(spec.name, spec.base_url, spec.model, spec.annotator, metadata.version("alpaca_eval"))
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    prompts = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+    return _hash(spec.name, spec.base_url, spec.model, [file.name for file in files], prompts)
+
+
+def _hash(*parts) -> str:
+    return f"sha256:{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]}"
