@@ -87,6 +87,12 @@ class MaskRule:
         rows = torch.arange(len(query), device=query.device)[:, None, None]
         return self.function(rows, torch.zeros_like(rows), query, key)
 
+    def __getitem__(self, index) -> "MaskRule":
+        """The same rule: some models take of a mask the positions that they go on with, which are all of them here."""
+        if any(part not in (slice(None), slice(0, None)) for part in index):
+            raise GuiderError("it takes its attention mask apart")
+        return self
+
 
 def in_a_row(prompts: Sequence[list[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """Prompts one after the other, without padding: tokens and their positions, ``[1, n]`` each."""

@@ -33,6 +33,7 @@ class Watched(Graphs):
     def capture(self):
         Watched.captures += 1
         state = [*self.taken.tensors().values(), *(lane.column for lane in self.lanes)]
+        state += [x for lane in self.lanes for x in lane.cache.states.tensors()]
         before, addresses = [x.clone() for x in state], [lane.addresses() for lane in self.lanes]
         with Watch() as captured:
             self.eager()
