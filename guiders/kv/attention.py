@@ -13,7 +13,9 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import causal_mask_function
 
 from guiders.errors import GuiderError
-from guiders.kv.segments import MaskRule, Pass, SegmentCache
+from guiders.kv.mask_rule import MaskRule
+from guiders.kv.passes import Pass
+from guiders.kv.segments import SegmentCache
 
 NAME = "guiders_segments"
 # what architectures hand to an attention function that changes nothing of what it gives

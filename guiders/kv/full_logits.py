@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from guiders.kv.attention import attending
-from guiders.kv.segments import Pass, SegmentCache, in_a_row, in_groups
+from guiders.kv.passes import Pass, in_a_row, in_groups
+from guiders.kv.segments import SegmentCache
 from guiders.kv.states import RecurrentStates
 from guiders.models.lm import LM
 

@@ -8,7 +8,8 @@ from guiders.cpu.head import HeadBuffer
 from guiders.cpu.packed import PackedWeights
 from guiders.errors import GuiderError
 from guiders.kv.attention import attending
-from guiders.kv.segments import Pass, SegmentCache, in_a_row, in_groups
+from guiders.kv.passes import Pass, in_a_row, in_groups
+from guiders.kv.segments import SegmentCache
 from guiders.models.lm import LM
 from guiders.models.vocab import check_ids
 

@@ -16,14 +16,14 @@ from collections import defaultdict
 
 import torch
 import transformers
+from guiders.naive import naive_generate
+from guiders.self_check import check_cacheable
 from tiny_models import END, VOCAB, sharpened, words
 from transformers import AutoModelForCausalLM
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from guiders import LM, ChunkBeam, Guider, GuiderError, Implicit, ImplicitValue, Sampling, generate
-from guiders.naive import naive_generate
-from guiders.self_check import check_cacheable
 
 CONTEXT = 96
 # What configurations call their sizes; each is given where a configuration has it

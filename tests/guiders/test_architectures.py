@@ -5,20 +5,20 @@
 
 import copy
 
+import guiders.attention
+import guiders.steps
 import pytest
 import torch
 from architectures import PROMPTS, difference, runs, tiny_config, tried
+from guiders.naive import naive_generate
+from guiders.self_check import check_cacheable, shortened
+from guiders.value.model import ValueModel
 from test_graphs import Watched
 from tiny_models import byte_level, lm, sharpened, words
 from transformers import AutoModel
 
-import guiders.attention
-import guiders.steps
 from guiders import LM, ChunkBeam, Explicit, Guider, GuiderError, Implicit, ImplicitValue, Sampling, generate
 from guiders.laws import decode
-from guiders.naive import naive_generate
-from guiders.self_check import check_cacheable, shortened
-from guiders.value.model import ValueModel
 
 torch.set_num_threads(1)
 RIGHT = [

@@ -14,6 +14,7 @@ from harness.records.lines import Lines
 from harness.records.run_folder import RunFolder
 from harness.sweep.recorder import record_scores
 from harness.sweep.selection import best_settings
+from reports.direction import Directions
 
 TASK = """
 task: mine
@@ -117,5 +118,7 @@ def test_one_score_that_is_no_number_decides_no_selection(tmp_path, bad, place):
         values = [value, bad if setting == place else value]
         run.scores(trial.id).append({"key": str(i), "scores": {"good": value}} for i, value in enumerate(values))
         trials.append((SimpleNamespace(method="eft"), [trial]))
-    with pytest.raises(UserError, match=rf"good of the prompt 1 is .* in scores/eft-{place}\.jsonl"):
-        best_settings(run, trials, "good")
+    with pytest.raises(
+        UserError, match=rf"select.metric=good: it is .* for the prompt 1 in .*scores/eft-{place}\.jsonl"
+    ):
+        best_settings(run, trials, "good", Directions({"good": True}))

@@ -25,8 +25,8 @@ def written(folder, scores: dict[str, list[list[dict]]], records=None):
             trial = Trial(method, {"weight": number}, {"w": number}, "task", {}, "dev", {}, 0, {})
             run.scores(trial.id).append({"key": f"{i}", "scores": row} for i, row in enumerate(rows))
             run.records(trial.id).append(
-                {"key": f"{i}", "response": "x" * 10, "kl": 0.0, "kl_search": None, "n_tokens": 5, "forward_passes": 5,
-                 "seconds": 1.0} | (records(method, number, i) if records else {})
+                {"key": f"{i}", "response": "x" * 10, "kl": 0.0, "kl_search": None, "log_ratio": None,
+                 "n_tokens": 5, "forward_passes": 5, "seconds": 1.0} | (records(method, number, i) if records else {})
                 for i in range(len(rows))
             )  # fmt: skip
             trials.append((Setting(method, {"weight": number}, {}), [trial]))
@@ -71,9 +71,10 @@ def test_divergence_length_and_cost_can_be_bounded(tmp_path, guard, known):
     """Settings 0, 1, 2: KL 10, 20 (15 of the tokens and 5 of the search), 30; 10, 15, 20 characters; 1, 2, 3 passes."""
 
     def records(method, number, i):
-        kl = {0: (10.0, None), 1: (15.0, 5.0), 2: (28.0, 2.0)}[number]
+        # without a search the token part; with one its bound and the log-ratio of what it chose
+        kl = {0: (10.0, None, None), 1: (9.0, 5.0, 15.0), 2: (9.0, 2.0, 28.0)}[number]
         cost = {"forward_passes": 5 * (number + 1), "seconds": float(number + 1)}
-        return {"kl": kl[0], "kl_search": kl[1], "response": "x" * (10 + 5 * number)} | cost
+        return {"kl": kl[0], "kl_search": kl[1], "log_ratio": kl[2], "response": "x" * (10 + 5 * number)} | cost
 
     run, trials = written(tmp_path, {"eft": [[{"score": float(n)}] * 3 for n in range(3)]}, records)
     assert chosen(best_settings(run, trials, "score", HIGHER, [Guard.parse(guard)])) == {"eft": known}
@@ -82,7 +83,7 @@ def test_divergence_length_and_cost_can_be_bounded(tmp_path, guard, known):
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_score_that_is_no_number_decides_nothing(tmp_path, value):
     run, trials = written(tmp_path, {"eft": [[{"score": 1.0}, {"score": value}], [{"score": 2.0}, {"score": 2.0}]]})
-    with pytest.raises(UserError, match=r"select.metric=score: .* prompt 1 of eft-\w+ \(task task\)"):
+    with pytest.raises(UserError, match=r"select.metric=score: .* prompt 1 in .*scores/eft-\w+\.jsonl \(task task\)"):
         best_settings(run, trials, "score", HIGHER)
 
 
