@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from harness.verbs.gate import Gate
 
 ACCEPTED = Path("baselines/accepted.yaml")
+NOT_DECODED = "decoding"  # accepts that the earlier code does not run the change's command, or read its models
 OUT = "against"  # in the run's folder: what the earlier code decodes
 
 
@@ -57,26 +58,31 @@ def _other(path: Path, against: str, spec: "Gate") -> Iterator[tuple[Path | None
     if (folder / "trials").is_dir():
         yield folder, read_accepted(file) if file else [], f"the run {folder}"
     elif (folder / "harness").is_dir():
-        then = None if file else folder / ACCEPTED
-        accepted = added(file or earlier_code.ROOT / ACCEPTED, then)
-        yield _decoded(folder, path, str(folder)), accepted, f"the code in {folder}"
+        yield _by_code(folder, path, f"the code in {folder}", file)
     else:
         found = earlier_code.merge_base() if against == earlier_code.MERGE_BASE else earlier_code.commit(against)
         if found is None:
             yield None, [], "no earlier commit to compare with (the first one, a shallow clone, or no repository)"
             return
         with earlier_code.files_of(found) as code:
-            accepted = added(file or earlier_code.ROOT / ACCEPTED, None if file else code / ACCEPTED)
-            yield _decoded(code, path, found[:12]), accepted, f"the code of {found[:12]}"
+            yield _by_code(code, path, f"the code of {found[:12]}", file)
 
 
-def _decoded(code: Path, run: Path, name: str) -> Path:
+def _by_code(code: Path, run: Path, told: str, file: Path | None) -> tuple[Path | None, list[Accepted], str]:
+    """Decode the run by other code; what that code has accepted already is not accepted again."""
+    accepted = added(file or earlier_code.ROOT / ACCEPTED, None if file else code / ACCEPTED)
     out = run / OUT
     if (out / "trials").is_dir():
         shutil.rmtree(out)
-    print(f"decoding with the code of {name} on the models of {run}", file=sys.stderr)
-    earlier_code.decode(code.resolve(), run, out.resolve())
-    return out
+    print(f"decoding with {told} on the models of {run}", file=sys.stderr)
+    try:
+        earlier_code.decode(code.resolve(), run, out.resolve())
+    except UserError as error:
+        meant = [entry.reason for entry in accepted if NOT_DECODED in entry.differs]
+        if not meant:
+            raise
+        return None, [], f"nothing to compare with: {error}, which is meant ({meant[0]})"
+    return out, accepted, told
 
 
 def _differences(before: Run, after: Run, split: str | None, accepted: list[Accepted]) -> Iterator[Difference]:

@@ -173,6 +173,17 @@ def test_other_models_and_nonsense_are_refused(finished, other, tmp_path, capsys
         assert error.count("\n") == 0
 
 
+def test_earlier_code_that_does_not_decode_the_run_is_an_error_unless_it_is_meant(finished, tmp_path, capsys):
+    (tmp_path / "harness").mkdir()
+    (tmp_path / "harness/__main__.py").write_text("raise SystemExit('error: no such option')")
+    assert main(["gate", f"run={finished}", f"against={tmp_path}"]) == 2
+    assert "the earlier code does not decode this run: no such option" in capsys.readouterr().err
+    accepted = tmp_path / "accepted.yaml"
+    accepted.write_text("- {reason: new options, settings: ['*'], differs: [decoding]}\n")
+    assert main(["gate", f"run={finished}", f"against={tmp_path}", f"accepted={accepted}"]) == 0
+    assert "not compared" in capsys.readouterr().out
+
+
 @pytest.mark.timeout(600)
 def test_two_commits_are_compared_on_the_same_models(tiny, repository, tmp_path):
     """Of a repository whose second commit draws with nine tenths of the weight, in a folder of its own."""
