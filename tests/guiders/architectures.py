@@ -149,13 +149,13 @@ def runs(kind: str) -> list[LM]:
     raise reason
 
 
-def difference(models: list[LM]) -> str:
-    """Where decoding with these two models differs from the oracle; empty where it does not."""
+def difference(models: list[LM], length: int = 20) -> str:
+    """Where decoding so many tokens with these two models differs from the oracle; empty where it does not."""
     base, other = models
     beam = Guider(base, Implicit(other, base, 0.5), ImplicitValue(base, other), ChunkBeam(2, 2, 3))
     for guider, sampling in [
-        (Guider(base), Sampling(0, max_new_tokens=20)),
-        (beam, Sampling(max_new_tokens=20)),
+        (Guider(base), Sampling(0, max_new_tokens=length)),
+        (beam, Sampling(max_new_tokens=length)),
     ]:
         # two slots for three prompts
         found = sorted(generate(guider, PROMPTS, sampling, batch_tokens=150), key=lambda g: g.index)
@@ -167,7 +167,7 @@ def difference(models: list[LM]) -> str:
     return ""
 
 
-def tried(kind: str) -> tuple[str, str]:
+def tried(kind: str, length: int = 20) -> tuple[str, str]:
     """ "right", "refused", "wrong" or "not tried", and why."""
     try:
         models = runs(kind)
@@ -178,7 +178,7 @@ def tried(kind: str) -> tuple[str, str]:
     except GuiderError as error:
         return "refused", str(error).split(";")[0].removeprefix(kind).strip()
     try:
-        found = difference(models)
+        found = difference(models, length)
     except Exception as error:
         found = f"{type(error).__name__}: {' '.join(str(error).split())}"
     return ("wrong", found) if found else ("right", "")
