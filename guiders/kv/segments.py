@@ -193,12 +193,13 @@ class SegmentCache(Cache):
                     setattr(layer, name, tuple(x.index_select(dim, slots.to(x.device)) for x in segment))
 
     def bytes(self) -> dict[str, int]:
-        """Bytes held by each segment."""
+        """Bytes held by each segment, and by recurrent states where there are any."""
         held = {
             name: sum(x.nbytes for layer in self.segments for x in (getattr(layer, name) or ()))
             for name in ("prompt", "history", "chunk")
         }
-        return held | {"states": sum(x.nbytes for x in self.states.tensors())}
+        states = sum(x.nbytes for x in self.states.tensors())
+        return held | {"states": states} if states else held
 
     def chunk_columns(self, n: int) -> int:
         """Columns of the chunk that a pass of n tokens attends to."""

@@ -94,6 +94,8 @@ class RecurrentStates:
 
     def commit(self, rows: torch.Tensor) -> None:
         """The chosen rows ``[P, S]``, each by its place among the S·K of its slot, become the survivors."""
+        if not self.recurrent:
+            return
         chosen = (rows + self.each(2) * torch.arange(len(rows), device=rows.device)[:, None]).flatten()
         for (states, key), (new, _) in zip(_tensors(self.survivors), _tensors(self.rows), strict=True):
             states[key].copy_(new[key].index_select(0, chosen.to(new[key].device)))

@@ -5,7 +5,7 @@
 tries all of them (a quarter of an hour on one core) and prints the table of ``docs/models.md``; names after the command
 are tried alone. Each model has random weights, four layers, and windows, chunks and other reaches of some
 fourteen tokens, so that texts of thirty go beyond. It is decoded greedily and by guided chunk beam, and compared with
-`guiders.naive`, which has the model read every text anew, without any cache.
+`guiders.laws.oracle`, which has the model read every text anew, without any cache.
 """
 
 import contextlib
@@ -16,14 +16,14 @@ from collections import defaultdict
 
 import torch
 import transformers
-from guiders.naive import naive_generate
-from guiders.self_check import check_cacheable
 from tiny_models import END, VOCAB, sharpened, words
 from transformers import AutoModelForCausalLM
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from guiders import LM, ChunkBeam, Guider, GuiderError, Implicit, ImplicitValue, Sampling, generate
+from guiders.kv.self_check import check_cacheable
+from guiders.laws.oracle import naive_generate
 
 CONTEXT = 96
 # What configurations call their sizes; each is given where a configuration has it
@@ -149,13 +149,13 @@ def runs(kind: str) -> list[LM]:
     raise reason
 
 
-def difference(models: list[LM]) -> str:
-    """Where decoding with these two models differs from the oracle; empty where it does not."""
+def difference(models: list[LM], length: int = 20) -> str:
+    """Where decoding so many tokens with these two models differs from the oracle; empty where it does not."""
     base, other = models
     beam = Guider(base, Implicit(other, base, 0.5), ImplicitValue(base, other), ChunkBeam(2, 2, 3))
     for guider, sampling in [
-        (Guider(base), Sampling(0, max_new_tokens=20)),
-        (beam, Sampling(max_new_tokens=20)),
+        (Guider(base), Sampling(0, max_new_tokens=length)),
+        (beam, Sampling(max_new_tokens=length)),
     ]:
         # two slots for three prompts
         found = sorted(generate(guider, PROMPTS, sampling, batch_tokens=150), key=lambda g: g.index)
@@ -167,7 +167,7 @@ def difference(models: list[LM]) -> str:
     return ""
 
 
-def tried(kind: str) -> tuple[str, str]:
+def tried(kind: str, length: int = 20) -> tuple[str, str]:
     """ "right", "refused", "wrong" or "not tried", and why."""
     try:
         models = runs(kind)
@@ -178,7 +178,7 @@ def tried(kind: str) -> tuple[str, str]:
     except GuiderError as error:
         return "refused", str(error).split(";")[0].removeprefix(kind).strip()
     try:
-        found = difference(models)
+        found = difference(models, length)
     except Exception as error:
         found = f"{type(error).__name__}: {' '.join(str(error).split())}"
     return ("wrong", found) if found else ("right", "")
