@@ -10,106 +10,17 @@ Heads come before hypotheses, so that all rows that share a key are one matrix, 
 after a product. The keys of the prompt and the history are stored transposed, ``[..., D, T]``: they are written once
 and read at every step, and a product of few rows is half as fast again with the transposed operand. Of the chunk, what
 one step writes lies together.
-
-A forward pass is of one of three kinds: ``prefill`` (new prompts, one after the other in a single row, written to the
-prompt segment), ``history`` (rows are survivors) and ``chunk`` (rows are successors).
 """
-
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cache
-from itertools import accumulate, pairwise
 
 import torch
 from transformers.cache_utils import Cache, DynamicLayer
-from transformers.masking_utils import sliding_window_overlay
 
 from guiders.errors import GuiderError
+from guiders.masks import MaskRule
+from guiders.passes import Pass
 from guiders.states import RecurrentStates
 
 ALIGNED = 16  # columns that capacities are rounded up to, so that rows of transposed keys are aligned
-
-
-@dataclass
-class Pass:
-    """What one forward pass does: its kind, the rows it writes and where their new tokens stand.
-
-    Attributes:
-        kind: "prefill", "history" or "chunk".
-        positions: ``[rows, n]`` absolute positions of the new tokens.
-        slots, lengths: prefill: the slots of the prompts in the row, and how many tokens each has.
-        offset: chunk: the first column written.
-        column: ``[1]`` the same, where it is known on the device alone: then all columns are attended to, under a mask.
-        starts: ``[rows]`` tokens of the history that each row attends to (history: including the new one).
-        prompt_lengths: ``[rows]``.
-        prompt, history: columns of these segments that any row reads.
-        inside: ``[rows]`` chunk of recurrent states: the token is one that the row may keep; None where all are.
-    """
-
-    kind: str
-    positions: torch.Tensor
-    slots: tuple[int, ...] = ()
-    lengths: tuple[int, ...] = ()
-    offset: int = 0
-    column: torch.Tensor | None = None
-    starts: torch.Tensor | None = None
-    prompt_lengths: torch.Tensor | None = None
-    prompt: int = 0
-    history: int = 0
-    inside: torch.Tensor | None = None
-
-    @property
-    def spans(self) -> list[tuple[int, int]]:
-        """Where each prompt of a prefill begins and ends in its row."""
-        return list(pairwise(accumulate(self.lengths, initial=0)))
-
-
-@dataclass(frozen=True)
-class MaskRule:
-    """Which earlier tokens a layer sees, beside that they are earlier.
-
-    Attributes:
-        function: ``(row, head, query position, key position) -> bool``, as in `transformers.masking_utils`.
-        size: within so many tokens from the beginning of a text, all are seen; None where that is not known.
-    """
-
-    function: Callable
-    size: int | None = None
-
-    @classmethod
-    @cache
-    def window(cls, size: int) -> "MaskRule":
-        """A token sees itself and the `size` - 1 before it."""
-        return cls(sliding_window_overlay(size), size)
-
-    def __call__(self, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
-        """Of positions ``[rows, n, 1]`` and ``[rows, n or 1, columns]``: ``[rows, n, columns]``."""
-        rows = torch.arange(len(query), device=query.device)[:, None, None]
-        return self.function(rows, torch.zeros_like(rows), query, key)
-
-    def __getitem__(self, index) -> "MaskRule":
-        """The same rule: some models take of a mask the positions that they go on with, which are all of them here."""
-        if any(part not in (slice(None), slice(0, None)) for part in index):
-            raise GuiderError("it takes its attention mask apart")
-        return self
-
-
-def in_a_row(prompts: Sequence[list[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Prompts one after the other, without padding: tokens and their positions, ``[1, n]`` each."""
-    tokens = torch.tensor([[token for prompt in prompts for token in prompt]], device=device)
-    return tokens, torch.cat([torch.arange(len(prompt), device=device) for prompt in prompts])[None]
-
-
-def in_groups(prompts: Sequence[list[int]], some: int) -> Iterator[slice]:
-    """Consecutive prompts of at most `some` tokens together, or a single one."""
-    start = total = 0
-    for index, prompt in enumerate(prompts):
-        if index > start and total + len(prompt) > some:
-            yield slice(start, index)
-            start, total = index, 0
-        total += len(prompt)
-    if len(prompts):
-        yield slice(start, len(prompts))
 
 
 class _Layer:
@@ -147,6 +58,10 @@ class SegmentCache(Cache):
     def get_seq_length(self, layer_idx: int = 0) -> int:
         return 0
 
+    @property
+    def is_compileable(self) -> bool:
+        return False
+
     def get_mask_sizes(self, query_length: int, layer_idx: int = 0) -> tuple[int, int]:
         return query_length, 0
 
@@ -154,7 +69,7 @@ class SegmentCache(Cache):
         """Nothing: `guiders.attention` writes what it is given to attend to."""
         return key_states, value_states
 
-    def write(self, key_states, value_states) -> "_Layer":
+    def write(self, key_states, value_states) -> _Layer:
         """Write the new keys and values ``[rows, H, n, D]`` of the pass's next attention where the pass says.
 
         Layers are counted as they come, which every pass of a model does in the same order.
@@ -302,7 +217,7 @@ class SegmentCache(Cache):
         """The forward pass is over."""
         self.states.end(self.now.kind, self.now.slots, self.now.inside)
 
-    def mask(self, rule: "MaskRule | None", columns: int, device, dtype) -> torch.Tensor:
+    def mask(self, rule: MaskRule | None, columns: int, device, dtype) -> torch.Tensor:
         """Additive mask ``[rows, n, prompt + history + chunk columns]`` of the current pass."""
         key = (rule, device, dtype)
         if key not in self._masks:

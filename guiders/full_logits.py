@@ -5,8 +5,9 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from guiders.attention import attending
-from guiders.cache import Pass, SegmentCache, in_a_row, in_groups
+from guiders.cache import SegmentCache
 from guiders.lm import LM
+from guiders.passes import Pass, in_a_row, in_groups
 from guiders.states import RecurrentStates
 
 LOGITS_BUDGET = 1 << 24  # logits (positions times vocabulary) held at once

@@ -5,11 +5,12 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from guiders.attention import attending
-from guiders.cache import Pass, SegmentCache, in_a_row, in_groups
+from guiders.cache import SegmentCache
 from guiders.errors import GuiderError
 from guiders.head import HeadBuffer
 from guiders.lm import LM
 from guiders.packed import PackedWeights
+from guiders.passes import Pass, in_a_row, in_groups
 
 LOGITS_BUDGET = 1 << 26  # values that one pass may put out: wider vocabularies are consumed a few columns at a time
 # Tokens of one pass, where there is a choice. A CPU works best on what stays in its cache; a GPU wants a lot at once.

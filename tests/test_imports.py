@@ -14,7 +14,7 @@ FOREIGN = {
     "harness": {"lm_eval", "alpaca_eval"},
 }
 TRAINING_ONLY = {"trl", "peft", "datasets"}
-CACHE_CLASSES = {"guiders/lm.py", "guiders/cache.py"}
+CACHE_CLASSES = {"guiders/lm.py", "guiders/cache.py", "guiders/states.py"}
 # Calls that reach for a file, the network, the environment, or a state that everyone shares.
 FORBIDDEN_AT_IMPORT = {
     "open", "read_text", "read_bytes", "write_text", "write_bytes", "mkdir", "getenv", "putenv", "setdefault_env",
