@@ -10,10 +10,10 @@ from contextlib import contextmanager
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.masking_utils import causal_mask_function
+
 
 from guiders.errors import GuiderError
-from guiders.kv.mask_rule import MaskRule
+from guiders.kv.masks import MaskRule, segment_mask
 from guiders.kv.passes import Pass
 from guiders.kv.segments import SegmentCache
 
@@ -50,21 +50,6 @@ def attending(model: torch.nn.Module, cache: SegmentCache, now: Pass):
         _active.pop()
         for config, name in zip(configs, before, strict=True):
             config._attn_implementation = name
-
-
-def segment_mask(
-    *args, mask_function=causal_mask_function, local_size=None, use_vmap=False, **kwargs
-) -> MaskRule | None:
-    """What a model's mask says, as a rule for any two positions; None where every earlier token is seen.
-
-    One of transformers' mask functions. `local_size`: tokens of the window or the chunk.
-
-    Raises:
-        GuiderError: the mask depends on more than positions.
-    """
-    if use_vmap:
-        raise GuiderError("this architecture masks by more than positions, which can't be cached in segments")
-    return None if mask_function is causal_mask_function else MaskRule(mask_function, local_size)
 
 
 def segment_attention(

@@ -1,4 +1,8 @@
-"""What one forward pass does: the rows it writes, where their tokens stand, and how prompts are packed in a row."""
+"""What one forward pass does to a segmented cache.
+
+It is of one of three kinds: ``prefill`` (new prompts, one after the other in a single row, written to the prompt
+segment), ``history`` (rows are survivors) and ``chunk`` (rows are successors).
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

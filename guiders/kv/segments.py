@@ -10,16 +10,13 @@ Heads come before hypotheses, so that all rows that share a key are one matrix, 
 after a product. The keys of the prompt and the history are stored transposed, ``[..., D, T]``: they are written once
 and read at every step, and a product of few rows is half as fast again with the transposed operand. Of the chunk, what
 one step writes lies together.
-
-A forward pass is of one of three kinds: ``prefill`` (new prompts, one after the other in a single row, written to the
-prompt segment), ``history`` (rows are survivors) and ``chunk`` (rows are successors).
 """
 
 import torch
 from transformers.cache_utils import Cache, DynamicLayer
 
 from guiders.errors import GuiderError
-from guiders.kv.mask_rule import MaskRule
+from guiders.kv.masks import MaskRule
 from guiders.kv.passes import Pass
 from guiders.kv.states import RecurrentStates
 
@@ -61,6 +58,10 @@ class SegmentCache(Cache):
     def get_seq_length(self, layer_idx: int = 0) -> int:
         return 0
 
+    @property
+    def is_compileable(self) -> bool:
+        return False
+
     def get_mask_sizes(self, query_length: int, layer_idx: int = 0) -> tuple[int, int]:
         return query_length, 0
 
@@ -68,7 +69,7 @@ class SegmentCache(Cache):
         """Nothing: `guiders.kv.attention` writes what it is given to attend to."""
         return key_states, value_states
 
-    def write(self, key_states, value_states) -> "_Layer":
+    def write(self, key_states, value_states) -> _Layer:
         """Write the new keys and values ``[rows, H, n, D]`` of the pass's next attention where the pass says.
 
         Layers are counted as they come, which every pass of a model does in the same order.
@@ -216,7 +217,7 @@ class SegmentCache(Cache):
         """The forward pass is over."""
         self.states.end(self.now.kind, self.now.slots, self.now.inside)
 
-    def mask(self, rule: "MaskRule | None", columns: int, device, dtype) -> torch.Tensor:
+    def mask(self, rule: MaskRule | None, columns: int, device, dtype) -> torch.Tensor:
         """Additive mask ``[rows, n, prompt + history + chunk columns]`` of the current pass."""
         key = (rule, device, dtype)
         if key not in self._masks:

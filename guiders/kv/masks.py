@@ -1,11 +1,15 @@
-"""Which earlier tokens a layer of a model sees: the rule behind its attention mask."""
+"""Which tokens a layer sees: the rule behind a model's attention mask, which can be asked about any two positions.
+
+The mask itself is a table for one row of tokens; the decoder's rows lie in three segments, each from another position
+on. transformers makes every mask from a function of positions, which is what is kept here.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
 import torch
-from transformers.masking_utils import sliding_window_overlay
+from transformers.masking_utils import causal_mask_function, sliding_window_overlay
 
 from guiders.errors import GuiderError
 
@@ -38,3 +42,19 @@ class MaskRule:
         if any(part not in (slice(None), slice(0, None)) for part in index):
             raise GuiderError("it takes its attention mask apart")
         return self
+
+
+def segment_mask(
+    *args, mask_function=causal_mask_function, local_size=None, allow_is_causal_skip=True, **kwargs
+) -> MaskRule | None:
+    """What a model's mask says, as a rule for any two positions; None where every earlier token is seen.
+
+    One of transformers' mask functions. `local_size`: tokens of the window or the chunk. `allow_is_causal_skip` is
+    False where something else than these is laid over the mask (blocks of an image, packed texts, a model's own).
+
+    Raises:
+        GuiderError: the mask depends on more than positions.
+    """
+    if not allow_is_causal_skip:
+        raise GuiderError("it masks by more than positions")
+    return None if mask_function is causal_mask_function else MaskRule(mask_function, local_size)
