@@ -6,8 +6,9 @@ from pathlib import Path
 
 from harness.config.schema import Sweep
 from harness.config.task_file import read_yaml
+from harness.models.assemble import places
 from harness.models.catalog import MODELS
-from harness.models.pool import EMBEDDED, places
+from harness.models.pool import EMBEDDED
 from harness.models.revision import MODEL_FILES
 from harness.trials.trial import Setting
 

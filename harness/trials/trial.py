@@ -14,7 +14,8 @@ from harness.config.compose import dotted, guider_config
 from harness.config.nearest import nearest
 from harness.config.schema import Grid, ModelSpec, Sweep, Task, validated
 from harness.errors import UserError
-from harness.models.pool import Resolver, is_model, places
+from harness.models.assemble import is_model, places
+from harness.models.pool import Resolver
 
 AXIS = re.compile(r"\$\{grid\.(\w+)\}")
 MODEL = re.compile(r"\$\{model\.(\w+)\}")
