@@ -116,8 +116,7 @@ class Stage:
             runner = self._start()
             samples = sum(self.plan.missing(job) or 0 for job in todo)
             with runner.progress.stage(name, samples):
-                for number, job in enumerate(todo, 1):
-                    self.generated += runner.run(job, f"{number}/{len(todo)}")
+                self.generated += runner.run(todo)
         for job in jobs:
             if self.judging and not job.is_base:
                 baseline = self.plan.baseline(job).trial
