@@ -26,6 +26,25 @@ def is_model(node: Any) -> bool:
     return isinstance(node, dict) and "path" in node and "_target_" not in node
 
 
+def search_rows(config: dict) -> int:
+    """Rows of the batch that a guider's search spends on a prompt: W·K, N, its particles; 1 without a search.
+
+    The search itself is asked, so that equal compute means equal rows whatever its settings are called. It is built
+    without its models: nothing is loaded.
+
+    Args:
+        config: the guider's, with every setting in place.
+
+    Raises:
+        UserError, GuiderError: a search that cannot be built.
+    """
+    if not config.get("search"):
+        return 1
+    search = assemble(config["search"], lambda spec, place: None, "search")
+    rows = getattr(search, "rows", None)
+    return int(search.survivors * search.successors if rows is None else rows)
+
+
 def assemble(node: Any, model: Callable[[dict, str], Any], place: str = "") -> Any:
     """Build a configuration, or a part of one.
 

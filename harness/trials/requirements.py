@@ -108,18 +108,12 @@ def seconds(sweep: Sweep, settings: list[Setting], needs: list[Need], asked: int
     for setting in settings:
         used = [(spec["path"], BYTES[spec["dtype"]]) for _, spec in places(setting.config)]
         parameters = sum(by_path[path].memory / width for path, width in used)
-        operations += 2 * parameters * tokens * rows(setting)
+        operations += 2 * parameters * tokens * setting.rows
     per_setting = operations / max(1, len(settings))
     dev = (sweep.task.n_dev or math.ceil(asked / 2)) * len(sweep.select.seeds) if sweep.select.metric else 0
     methods = len({setting.method for setting in settings}) if sweep.select.metric else len(settings)
     samples = dev * len(settings) + asked * len(sweep.seeds) * methods
     return samples * per_setting / RATES.get(sweep.device.partition(":")[0], RATES["cpu"])
-
-
-def rows(setting: Setting) -> int:
-    """Rows that a setting decodes for a prompt: W·K, N, or 1."""
-    found = setting.settings
-    return int(found.get("width", 1)) * int(found.get("successors", 1)) * int(found.get("n", 1))
 
 
 def _limit(sweep: Sweep) -> int | None:
