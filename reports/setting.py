@@ -15,6 +15,7 @@ class Setting:
         weight: the token guidance's weight, or None where there is none.
         width, successors, chunk: W, K and L of a chunk beam, or None.
         n: N of best-of-N, or None.
+        recorded_rows: rows of the batch per prompt as the search said; None in runs of before that was recorded.
         run: the run's name where several are compared, else empty.
     """
 
@@ -27,6 +28,7 @@ class Setting:
     chunk: int | None = None
     n: int | None = None
     run: str = ""
+    recorded_rows: int | None = None
 
     @classmethod
     def of(cls, trial: dict) -> "Setting":
@@ -34,6 +36,7 @@ class Setting:
         axes = dict(trial.get("settings") or {})
         guider = trial.get("guider") or {}
         token, search = guider.get("token") or {}, guider.get("search") or {}
+        recorded = trial.get("rows")
         flat = {name.rsplit(".", 1)[-1]: value for name, value in axes.items()}
 
         def number(name: str, part: dict) -> float | None:
@@ -49,11 +52,14 @@ class Setting:
             successors=number("successors", search),
             chunk=number("length", search),
             n=number("n", search),
+            recorded_rows=recorded if isinstance(recorded, int) and not isinstance(recorded, bool) else None,
         )
 
     @property
     def rows(self) -> int:
-        """Rows of the batch per prompt: W·K, N, or 1."""
+        """Rows of the batch per prompt: as recorded, else W·K, N, or 1."""
+        if self.recorded_rows is not None:
+            return self.recorded_rows
         if self.width and self.successors:
             return int(self.width * self.successors)
         return int(self.n or 1)

@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from harness.adapters.lm_eval import Asked, decode
+from harness.backends.protocol import Asked
+from harness.backends.serial import generations
 from harness.errors import UserError
 from harness.trials.one_guider import Guided, one_guider
 
@@ -76,7 +77,7 @@ class Decoder:
         if self._guider is None:
             self._guider = self.guided.pool.guider(self.guided.config)
         asked_for = [Asked(text, [{"role": "user", "content": text}] if self.chat else text) for text in prompts]
-        found = decode(
+        found = generations(
             self._guider, asked_for, sampling, self.guided.batch_tokens, on_long_prompt=self.guided.on_long_prompt
         )
         return {

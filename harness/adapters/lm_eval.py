@@ -4,43 +4,24 @@ import itertools
 import json
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lm_eval.api.instance import Instance
-from lm_eval.api.model import TemplateLM
-from lm_eval.models.utils import normalize_gen_kwargs
 from lm_eval.utils import simple_parse_args_string
 
 from harness.adapters.lm_eval_likelihood import check_continuations, log_likelihoods, rolling_windows, under_templates
-from harness.adapters.lm_eval_seeds import repeat_seed, torch_seed
+from harness.adapters.lm_eval_prompts import PromptingLM
+from harness.adapters.lm_eval_sampling import sampling_of
+from harness.adapters.lm_eval_seeds import torch_seed
 from harness.adapters.model_args import overrides
-from harness.errors import UserError
+from harness.backends.protocol import Asked
+from harness.backends.serial import generations
 
 if TYPE_CHECKING:
-    from guiders import Generation, Guider, Sampling
-
-# lm-eval's own limit for a request that names none
-DEFAULT_MAX_NEW_TOKENS = 256
-HANDLED = {"until", "max_gen_toks", "temperature", "do_sample", "top_k", "top_p"}
-
-Respond = Callable[[Sequence["Asked"], "Sampling"], list[str]]
+    from guiders import LM, Guider, Sampling
 
 
-@dataclass(frozen=True)
-class Asked:
-    """A request's prompt.
-
-    Attributes:
-        text: what it is known by: the user's message where a chat consists of nothing else, else the whole text.
-        prompt: what the guider is asked: the text, or the chat's messages, which each model puts into its own template.
-    """
-
-    text: str
-    prompt: str | list[dict[str, str]]
-
-
-class GuidedLM(TemplateLM):
+class GuidedLM(PromptingLM):
     """A guider as an lm-eval model.
 
     ``generate_until`` decodes with the whole guider. ``loglikelihood`` and ``loglikelihood_rolling`` are exact under
@@ -61,12 +42,14 @@ class GuidedLM(TemplateLM):
         UserError: bad overrides, or a grid of several settings without the default one.
     """
 
+    _batch_tokens: int | None
+
     def __init__(self, rolling_bos: bool = True, **arguments: Any):
         from harness.trials.one_guider import one_guider
 
         chosen = one_guider(overrides(arguments))
         self._start(lambda: chosen.pool.guider(chosen.config), chosen.sampling, chosen.seed, chosen.info)
-        self._batch_tokens: int | None = chosen.batch_tokens
+        self._batch_tokens = chosen.batch_tokens
         self._rolling_bos = rolling_bos
 
     @classmethod
@@ -81,7 +64,15 @@ class GuidedLM(TemplateLM):
         return cls.create_from_arg_obj(simple_parse_args_string(arg_string), additional_config)
 
     @classmethod
-    def of(cls, load: Callable[[], "Guider"], sampling: dict, seed: int, info: dict, respond: Respond) -> "GuidedLM":
+    def of(
+        cls,
+        load: Callable[[], "Guider"],
+        sampling: dict,
+        seed: int,
+        info: dict,
+        batch_tokens: int | None = None,
+        on_long_prompt: str = "truncate",
+    ) -> "GuidedLM":
         """A model over a guider that is loaded only when it is needed.
 
         Args:
@@ -89,20 +80,19 @@ class GuidedLM(TemplateLM):
             sampling: temperature, top_k, top_p, max_new_tokens (each null: as the request says), stop, and where the
                 random numbers have one, their purpose.
             info: what ``get_model_info`` tells.
-            respond: prompts and sampling to responses, in order.
+            on_long_prompt: "error" or "truncate".
         """
         model = cls.__new__(cls)
-        model._batch_tokens = None
         model._start(load, sampling, seed, info)
-        model._respond = respond
+        model._batch_tokens, model._on_long_prompt = batch_tokens, on_long_prompt
         return model
 
     def _start(self, load: Callable[[], "Guider"], sampling: dict, seed: int, info: dict) -> None:
-        TemplateLM.__init__(self)
+        PromptingLM.__init__(self)
         self._load, self._sampling, self._seed, self._info = load, sampling, seed, info
         self._guider: Guider | None = None
-        self._respond: Respond = self._generate
-        self._chats: dict[str, list[dict[str, str]]] = {}
+        self._batch_tokens = None
+        self._on_long_prompt = "truncate"
         self._rolling_bos, self._truncated = True, 0
 
     @property
@@ -112,66 +102,13 @@ class GuidedLM(TemplateLM):
         return self._guider
 
     @property
+    def base(self) -> "LM":
+        return self.guider.base
+
+    @property
     def tokenizer(self):
         """The base's tokenizer; None while no request has needed the models, so that asking does not load them."""
         return None if self._guider is None else self._guider.base.tokenizer
-
-    @property
-    def tokenizer_name(self) -> str:
-        return self.guider.base.tokenizer.name_or_path.replace("/", "__")
-
-    @property
-    def max_length(self) -> int:
-        return self.guider.base.max_length
-
-    @property
-    def eot_token_id(self) -> int:
-        return self.guider.base.tokenizer.eos_token_id
-
-    @property
-    def prefix_token_id(self) -> int:
-        tokenizer = self.guider.base.tokenizer
-        return tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
-
-    def tok_encode(self, string: str, add_special_tokens: bool | None = None, **kwargs) -> list[int]:
-        """Token ids; a text that already starts with the token of `prefix_token_id` gets no second one."""
-        tokenizer = self.guider.base.tokenizer
-        if add_special_tokens is None:
-            add_special_tokens = not string.startswith(tokenizer.decode(self.prefix_token_id))
-        return tokenizer.encode(string, add_special_tokens=add_special_tokens)
-
-    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-        """The chat in the base model's template; an assistant's started answer is continued.
-
-        Raises:
-            UserError: the base model's tokenizer has no chat template.
-        """
-        tokenizer = self.guider.base.tokenizer
-        if not tokenizer.chat_template:
-            mend = "set task.apply_chat_template=false, or leave --apply_chat_template out"
-            raise UserError(f"{tokenizer.name_or_path}: the base model has no chat template; {mend}")
-        text = tokenizer.apply_chat_template(
-            chat_history,
-            tokenize=False,
-            add_generation_prompt=add_generation_prompt,
-            continue_final_message=not add_generation_prompt,
-        )
-        if add_generation_prompt:
-            from guiders.models.prompt import Chat
-
-            self._chats[text] = Chat(chat_history)
-        return text
-
-    def asked(self, context: str) -> Asked:
-        """The prompt behind a request's context: the messages that it was rendered from, where it was."""
-        chat = self._chats.get(context)
-        if chat is None:
-            return Asked(context, context)
-        return Asked(chat[0]["content"] if [one["role"] for one in chat] == ["user"] else context, chat)
-
-    def chat_template(self, chat_template: bool | str = False) -> str | None:
-        self.guider  # noqa: B018  (loads the tokenizer that the parent's method reads)
-        return super().chat_template(chat_template)
 
     def get_model_info(self) -> dict:
         """The guider's settings and revisions, for lm-eval's results, and how many prompts were too long."""
@@ -194,42 +131,19 @@ class GuidedLM(TemplateLM):
         responses: dict[int, str] = {}
         for (settings, repeat), members in groups.items():
             sampling = self.sampling(json.loads(settings), repeat)
-            texts = self._respond([self.asked(requests[place].args[0]) for place in members], sampling)
+            texts = self._generate([self.asked(requests[place].args[0]) for place in members], sampling)
             responses.update(zip(members, texts, strict=True))
         for place, request in enumerate(requests):
             self.cache_hook.add_partial("generate_until", request.args, responses[place])
         return [responses[place] for place in range(len(requests))]
 
     def sampling(self, gen_kwargs: dict, repeat: int = 0) -> "Sampling":
-        """lm-eval's generation settings as ours; what our configuration sets wins over the task's.
-
-        Raises:
-            UserError: a generation setting that the decoder does not have.
-        """
-        from guiders import Sampling
-
-        unknown = set(gen_kwargs) - HANDLED - {"max_new_tokens", "max_tokens", "max_completion_tokens"}
-        if unknown:
-            raise UserError(
-                f"gen_kwargs {sorted(unknown)[0]!r}: not a setting of this decoder; it has {', '.join(sorted(HANDLED))}"
-            )
-        kwargs = normalize_gen_kwargs(gen_kwargs, DEFAULT_MAX_NEW_TOKENS)
-        temperature = float(kwargs.get("temperature", 0.0))
-        if gen_kwargs.get("do_sample") and "temperature" not in gen_kwargs:
-            temperature = 1.0
-        asked = {
-            "temperature": temperature,
-            "top_k": int(kwargs.get("top_k") or 0),
-            "top_p": float(1.0 if kwargs.get("top_p") is None else kwargs["top_p"]),
-            "max_new_tokens": kwargs["max_gen_toks"],
-        }
-        chosen = {name: asked[name] if self._sampling.get(name) is None else self._sampling[name] for name in asked}
-        chosen["purpose"] = self._sampling.get("purpose", "")
-        stop = dict.fromkeys([*(text for text in kwargs["until"] if text), *self._sampling.get("stop", [])])
-        return Sampling(**chosen, stop=tuple(stop), seed=repeat_seed(self._seed, repeat))
+        """See `harness.adapters.lm_eval_sampling.sampling_of`."""
+        return sampling_of(gen_kwargs, self._sampling, self._seed, repeat)
 
     def _generate(self, prompts: Sequence[Asked], sampling: "Sampling") -> list[str]:
-        found = decode(self.guider, prompts, sampling, self._batch_tokens, on_long_prompt="truncate")
+        long = self._on_long_prompt
+        found = generations(self.guider, prompts, sampling, self._batch_tokens, on_long_prompt=long)
         self._count_truncated(sum(generation.truncated > 0 for generation in found), len(found))
         return [generation.text for generation in found]
 
@@ -266,22 +180,6 @@ class GuidedLM(TemplateLM):
         windows = [rolling_windows(tokens, self.prefix_token_id, self.max_length) for tokens in texts]
         values = iter(value for value, _ in self._loglikelihood_tokens([pair for some in windows for pair in some]))
         return [sum(itertools.islice(values, len(some))) for some in windows]
-
-
-def decode(
-    guider: "Guider",
-    prompts: Sequence[Asked],
-    sampling: "Sampling",
-    batch_tokens: int | None = None,
-    trace: bool = False,
-    on_long_prompt: str = "error",
-) -> "list[Generation]":
-    """The generations of some prompts, in the prompts' order."""
-    from guiders import generate
-
-    asked = [one.prompt for one in prompts]
-    found = generate(guider, asked, sampling, batch_tokens, trace, on_long_prompt=on_long_prompt)
-    return sorted(found, key=lambda generation: generation.index)
 
 
 def register() -> None:

@@ -1,17 +1,33 @@
 """lm-eval's tasks: loading one, and scoring a model on some of its documents."""
 
+import inspect
+import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from harness.adapters.lm_eval import GuidedLM
+from harness.adapters.lm_eval_prompts import PromptingLM
+from harness.adapters.lm_eval_recorded import RecordedLM
 from harness.adapters.lm_eval_scores import checking, number
+from harness.backends.protocol import Asked
 from harness.config.schema import Task
 from harness.config.task_file import TaskFile
 from harness.errors import UserError
+
+if TYPE_CHECKING:
+    from guiders import LM
+
+
+@dataclass(frozen=True)
+class TaskPrompts:
+    """What a task asks: one prompt per document, in order, and its ``generation_kwargs``."""
+
+    prompts: list[Asked]
+    gen_kwargs: dict
 
 
 class LoadedTask:
@@ -95,7 +111,32 @@ class LoadedTask:
         """Metric -> what the task's ``metric_list`` says, or lm-eval of a metric of its own."""
         return {name: said for name, said in self.task.higher_is_better().items() if isinstance(said, bool)}
 
-    def evaluate(self, model: GuidedLM, task: Task, indices: list[int]) -> list[tuple[str, dict[str, float]]]:
+    def prompts_of(self, base: "LM", task: Task, indices: list[int]) -> TaskPrompts:
+        """The prompts that lm-eval makes of some documents, as `evaluate` will: no model answers anything yet.
+
+        Args:
+            base: the model whose chat template the prompts go through; its weights are not read.
+            indices: which documents, ascending.
+
+        Raises:
+            UserError: a chat template that is asked for and not there.
+        """
+        model = RecordedLM(base, {})
+        _as_simple_evaluate_does(self.task, task.num_fewshot)
+        self.task.build_all_requests(
+            samples=indices,
+            system_instruction=task.system_instruction,
+            apply_chat_template=task.apply_chat_template,
+            chat_template=model.apply_chat_template if task.apply_chat_template else None,
+        )
+        requests = self.task.instances
+        settings = {json.dumps(request.args[1], sort_keys=True): request.args[1] for request in requests}
+        if len(settings) != 1:
+            raise UserError(f"task {self.file.name}: asks with {len(settings)} generation settings; a sweep has one")
+        (gen_kwargs,) = settings.values()
+        return TaskPrompts([model.asked(request.args[0]) for request in requests], gen_kwargs)
+
+    def evaluate(self, model: PromptingLM, task: Task, indices: list[int]) -> list[tuple[str, dict[str, float]]]:
         """Score a model's responses: (prompt's text, scores by lm-eval's metric) of every document, in order.
 
         Args:
@@ -128,6 +169,24 @@ class LoadedTask:
                 if value is not None:
                     scores.setdefault(metric, value)
         return [scored[index] for index in indices]
+
+
+def _as_simple_evaluate_does(task: Any, num_fewshot: int | None) -> None:
+    """Set a task's shots and the seeds as ``simple_evaluate`` does before it builds requests."""
+    import random
+
+    import numpy
+    import torch
+    from lm_eval import simple_evaluate
+
+    defaults = {name: one.default for name, one in inspect.signature(simple_evaluate).parameters.items()}
+    random.seed(defaults["random_seed"])
+    numpy.random.seed(defaults["numpy_random_seed"])
+    torch.manual_seed(defaults["torch_random_seed"])
+    given = task.get_config("num_fewshot")
+    if given is None or (num_fewshot is not None and given != 0):
+        task.set_config(key="num_fewshot", value=num_fewshot or 0)
+    task.set_fewshot_seed(seed=defaults["fewshot_random_seed"])
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from harness.adapters.lm_eval import GuidedLM, decode
+from harness.adapters.lm_eval import GuidedLM
 from harness.adapters.lm_eval_scores import checking, number
 from harness.config.schema import Sweep
 from harness.config.task_file import revisions
@@ -84,13 +84,16 @@ class Tax:
 
         guider = self.pool.guider(setting.config)
 
-        def respond(prompts, sampling):
-            long = sweep.task.on_long_prompt
-            return [one.text for one in decode(guider, prompts, sampling, sweep.batch_tokens, on_long_prompt=long)]
-
         info = {"guider": setting.method, "settings": setting.settings}
         results = simple_evaluate(
-            model=GuidedLM.of(lambda: guider, sweep.sampling.model_dump(), sweep.seeds[0], info, respond),
+            model=GuidedLM.of(
+                lambda: guider,
+                sweep.sampling.model_dump(),
+                sweep.seeds[0],
+                info,
+                sweep.batch_tokens,
+                sweep.task.on_long_prompt,
+            ),
             tasks=list(sweep.task.names),
             task_manager=self.manager,
             num_fewshot=sweep.task.num_fewshot,

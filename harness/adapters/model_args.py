@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from harness.config.compose import written
+
 # the decoder fills its batches by itself
 NOT_OURS = {"batch_size", "max_batch_size"}
 # what lm-eval's command line passes where no device is named
@@ -12,7 +14,7 @@ def overrides(arguments: dict[str, Any]) -> list[str]:
     """Model arguments as ``key=value`` in Hydra's grammar; lm-eval's default device only where there is one."""
     if arguments.get("device") == LM_EVALS_DEVICE:
         arguments = {**arguments, "device": _device()}
-    return [f"{name}={_override(value)}" for name, value in arguments.items() if name not in NOT_OURS]
+    return [written(name, value) for name, value in arguments.items() if name not in NOT_OURS]
 
 
 def _device() -> str:
@@ -20,17 +22,3 @@ def _device() -> str:
     import torch
 
     return LM_EVALS_DEVICE if torch.cuda.is_available() else "cpu"
-
-
-def _override(value: Any) -> str:
-    """A value of lm-eval's ``model_args`` in Hydra's grammar."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if value is None:
-        return "null"
-    if isinstance(value, list | tuple):
-        return "[" + ",".join(_override(item) for item in value) + "]"
-    if isinstance(value, int | float):
-        return str(value)
-    escaped = str(value).replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from hydra.utils import get_object
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, MistralConfig, PreTrainedTokenizerFast
@@ -13,8 +12,9 @@ from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, MistralC
 from guiders import LM, Guider
 from guiders.models.value_model import ValueModel
 from harness.bench.settings import Bench
-from harness.config.compose import guider_config
-from harness.trials.trial import AXIS, MODEL
+from harness.config.compose import written
+from harness.models.assemble import assemble
+from harness.trials.composed import composed_sweep
 
 CONTEXT = 2048
 
@@ -94,18 +94,11 @@ class Models:
 
     def guider(self, method: str, grid: dict) -> Guider:
         """The guider of ``conf/guider/METHOD.yaml`` with these models and these settings."""
-        return self._build(guider_config(method), grid)
-
-    def _build(self, node, grid: dict):
-        if isinstance(node, str) and (found := MODEL.fullmatch(node)):
-            return self.by_name[found[1]]
-        if isinstance(node, str) and (found := AXIS.fullmatch(node)):
-            return grid[found[1]]
-        if not isinstance(node, dict):
-            return node
-        parts = {name: self._build(value, grid) for name, value in node.items()}
-        target = parts.pop("_target_", None)
-        return get_object(target)(**parts) if target else parts
+        models = [f"model.{name}={name}" for name in self.by_name]
+        axes = [written(f"grid.{axis}", value) for axis, value in grid.items()]
+        overrides = ["preset=none", "model=hf", "grid=default", f"guider={method}", *models, *axes]
+        *_, setting = composed_sweep(overrides).settings
+        return assemble(setting.config, lambda spec, place: self.by_name[spec["path"]])
 
     def parameters(self) -> dict[str, int]:
         """Weights of every model."""

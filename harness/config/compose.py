@@ -115,6 +115,24 @@ def dotted(config: Any, prefix: str = "") -> Iterator[str]:
             yield from dotted(value, f"{prefix}{name}.")
 
 
+def written(key: str, value: Any) -> str:
+    """An override ``KEY=VALUE`` in Hydra's grammar, of a value as Python has it; texts are quoted."""
+    return f"{key}={_written(value)}"
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if value is None:
+        return "null"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(_written(item) for item in value) + "]"
+    if isinstance(value, int | float):
+        return str(value)
+    escaped = str(value).replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
 def _folder(group: str):
     return resources.files("conf") / group
 

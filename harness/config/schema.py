@@ -112,7 +112,7 @@ class Grid(Part):
     successors: Counts = Field([4], description="K: copies of each kept hypothesis")
     length: Counts = Field([5], description="L: tokens in a chunk")
     n: Counts = Field([16], description="N of best-of-N")
-    rows: Count | None = Field(None, description="keep only W·K = rows and N = rows; null: every combination")
+    rows: Count | None = Field(None, description="keep only searches of so many rows (W·K, N); null: every combination")
 
     @field_validator("*")
     @classmethod

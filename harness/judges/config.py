@@ -1,14 +1,16 @@
 """The judges' configurations, and the judge that each of them describes."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 from pydantic import AfterValidator, Field
 
 from harness.config.nearest import nearest
 from harness.config.schema import Count, Part, validated
 from harness.errors import UserError
+from harness.records.judgement import Judgement, Pair
 
 
 def _finite(value: float) -> float:
@@ -113,8 +115,16 @@ def is_of(judge: str, spec: OpenAISpec | ReplaySpec | RewardSpec) -> bool:
     return annotator == Path(spec.annotator).name and spec.model in (None, model)
 
 
-def build_judge(spec: OpenAISpec | ReplaySpec | RewardSpec, task: str | None = None):
-    """The judge: ``judge(pairs, baseline, folder) -> list[Judgement]``.
+class Judge(Protocol):
+    """Compares responses."""
+
+    def judge(self, pairs: Sequence[Pair], baseline: str, folder: Path) -> list[Judgement]:
+        """A judgement of every pair, in their order; what may be kept of it is kept in the folder."""
+        ...
+
+
+def build_judge(spec: OpenAISpec | ReplaySpec | RewardSpec, task: str | None = None) -> Judge:
+    """The judge that a configuration describes.
 
     Args:
         task: the task's name, for a reward judge without a model: its gold reward.

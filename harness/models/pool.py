@@ -2,15 +2,13 @@
 
 import json
 import time
-from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from hydra.utils import get_object
+from typing import TYPE_CHECKING
 
 from harness.config.nearest import nearest
 from harness.errors import UserError
+from harness.models.assemble import assemble
 from harness.models.device import checked
 from harness.models.revision import ADAPTER, code_repositories, hash_folder, hub_commit
 from harness.trials.code import code_hash, targets
@@ -19,24 +17,6 @@ if TYPE_CHECKING:
     from guiders import LM, Classifier, Guider
 
 EMBEDDED = "embedded:"
-
-
-def places(config: Any, prefix: str = "") -> Iterator[tuple[str, dict]]:
-    """The models of a guider's configuration: (dotted place, specification), in order."""
-    if isinstance(config, list):
-        config = {str(place): item for place, item in enumerate(config)}
-    if not isinstance(config, dict):
-        return
-    for name, value in config.items():
-        if is_model(value):
-            yield prefix + name, value
-        else:
-            yield from places(value, f"{prefix}{name}.")
-
-
-def is_model(node: Any) -> bool:
-    """Whether a node of a configuration is a model's specification."""
-    return isinstance(node, dict) and "path" in node and "_target_" not in node
 
 
 class Resolver:
@@ -164,28 +144,7 @@ class Pool:
             UserError: a ``_target_`` that does not exist or does not take the given settings.
             GuiderError: what the parts themselves refuse.
         """
-        return self._build(config, "")
-
-    def _build(self, node: Any, place: str) -> Any:
-        if is_model(node):
-            return self._load(node, place)
-        if isinstance(node, list):
-            return [self._build(item, f"{place}.{number}") for number, item in enumerate(node)]
-        if not isinstance(node, dict):
-            return node
-        parts = {name: self._build(value, f"{place}.{name}".lstrip(".")) for name, value in node.items()}
-        target = parts.pop("_target_", None)
-        if target is None:
-            return parts
-        try:
-            factory = get_object(target)
-        except (ImportError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise UserError(f"guider.{place or '_target_'}: {target} does not import: {reason}") from None
-        try:
-            return factory(**parts)
-        except TypeError as error:
-            raise UserError(f"guider.{place}: {target} refuses its settings: {error}") from None
+        return assemble(config, self._load)
 
     def _key(self, spec: dict, place: str) -> tuple:
         return (

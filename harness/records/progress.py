@@ -1,7 +1,6 @@
 """How far a sweep is: a bar on a terminal, else one line per trial."""
 
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
@@ -43,15 +42,15 @@ class Progress:
             finally:
                 self._bar = None
 
-    @contextmanager
-    def trial(self, label: str, place: str) -> Iterator[None]:
-        """One trial; ``place`` is its number, as in ``3/17``."""
+    def begin(self, label: str) -> None:
+        """A trial begins."""
         if self._bar is not None:
-            self._bar.update(self._task, description=f"{place} {label}")
-        began = time.perf_counter()
-        yield
+            self._bar.update(self._task, description=label)
+
+    def done(self, label: str, seconds: float) -> None:
+        """A trial is decoded and scored."""
         if self._bar is None:
-            print(f"{place} {label}: {time.perf_counter() - began:.1f} s", file=self.stream, flush=True)
+            print(f"{label}: {seconds:.1f} s", file=self.stream, flush=True)
 
     def say(self, line: str) -> None:
         """A line that stays, above the bar where there is one."""

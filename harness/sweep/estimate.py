@@ -3,7 +3,8 @@
 from collections import defaultdict
 from statistics import fmean
 
-from harness.models.pool import EMBEDDED, places
+from harness.models.assemble import places
+from harness.models.pool import EMBEDDED
 from harness.records.progress import duration
 from harness.sweep.plan import Job, Plan
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
-from harness.judges.config import build_judge, is_of, judge_spec
+from harness.judges.config import Judge, build_judge, is_of, judge_spec
 from harness.judges.reward import RewardJudge
 from harness.models.pool import Resolver
 from harness.records.judgement import Judgement, Pair, too_many_missing
@@ -34,6 +34,7 @@ class Judging:
 
     def __init__(self, config: dict, metric: str):
         self.spec, self.metric = judge_spec(config), metric
+        self._judges: dict[str, Judge] = {}  # by task; a reward model is loaded once for all trials
         self.by_score = self.spec.name == "reward" and self.spec.model is None
 
     def judge(
@@ -71,7 +72,9 @@ class Judging:
         if self.by_score:
             found = self._by_score(run, trial, baseline, pairs, RewardJudge(judge), sign)
         else:
-            found = build_judge(self.spec, trial.task).judge(pairs, baseline.id, run.path)
+            if trial.task not in self._judges:
+                self._judges[trial.task] = build_judge(self.spec, trial.task)
+            found = self._judges[trial.task].judge(pairs, baseline.id, run.path)
         more = {} if by is None else {"judged_by": by}
         new = [row for row in (judgement.row() | more for judgement in found) if row != stored.get(row["key"])]
         lines.append(new)

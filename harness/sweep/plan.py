@@ -6,7 +6,8 @@ from functools import cached_property
 
 from harness.config.schema import Sweep
 from harness.config.task_file import TaskFile, task_file
-from harness.models.pool import Resolver, places
+from harness.models.assemble import places
+from harness.models.pool import Resolver
 from harness.records.judgement import prompt_key
 from harness.records.manifest import Manifest
 from harness.records.run_folder import RunFolder

@@ -1,9 +1,10 @@
-"""Running one trial: decode what is missing in fixed blocks, record it, score it."""
+"""The records of one trial: which blocks of prompts are missing, what is decoded of them, and the scores."""
 
 import math
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
+from harness.backends.protocol import Asked, Block
 from harness.errors import UserError
 from harness.records.judgement import prompt_key
 from harness.records.run_folder import RunFolder
@@ -11,61 +12,70 @@ from harness.trials.trial import Trial
 
 if TYPE_CHECKING:
     from guiders import Generation, Sampling
-    from harness.adapters.lm_eval import Asked
-
-Generate = Callable[[Sequence["Asked"], "Sampling"], "list[Generation]"]
 
 
 class Recorder:
-    """Answers prompts from a trial's records, and decodes and records those that are missing.
+    """Cuts a trial's prompts into blocks, and adds what is decoded of them to its records.
 
-    Prompts are decoded in fixed blocks, in their order. A block of which any record is missing is decoded whole again
-    and only the missing records are added, so that what stands beside a prompt in its batch, and with it the rounding
-    of its floats, is the same whether or not the run was ever interrupted.
+    Blocks are fixed, in the prompts' order. A block of which any record is missing is decoded whole again and only the
+    missing records are added, so that what stands beside a prompt in its batch, and with it the rounding of its floats,
+    is the same whether or not the run was ever interrupted.
 
     Args:
-        generate: decodes prompts, in their order.
+        prompts: of the trial; one and the same prompt has one record.
         block: prompts to a block.
-        done: called with the number of new records after each block.
-        check: called with all prompts of the trial before any of them is decoded; raises what is wrong with them.
+
+    Attributes:
+        prompts: the distinct prompts, in order.
+        generated: records that were added.
     """
 
-    def __init__(
-        self,
-        run: RunFolder,
-        trial: Trial,
-        generate: Generate,
-        block: int,
-        done: Callable[[int], Any],
-        check: "Callable[[Sequence[Asked], Sampling], Any] | None" = None,
-    ):
-        self.run, self.trial, self.generate, self.block, self.done = run, trial, generate, block, done
-        self.check = check
+    def __init__(self, run: RunFolder, trial: Trial, prompts: Sequence[Asked], block: int):
+        self.trial, self.block = trial, block
+        self.prompts = list({one.text: one for one in prompts}.values())
         self.generated = 0
-        self.truncated = 0
+        self._lines = run.records(trial.id)
+        self._rows = dict(run.rows(self._lines))
 
-    def respond(self, prompts: "Sequence[Asked]", sampling: "Sampling") -> list[str]:
-        """The responses, in order; one and the same prompt has one response."""
-        lines = self.run.records(self.trial.id)
-        rows = self.run.rows(lines)
-        distinct = list({one.text: one for one in prompts}.values())
-        if self.check and not all(prompt_key(one.text) in rows for one in distinct):
-            self.check(distinct, sampling)
-        for start in range(0, len(distinct), self.block):
-            block = distinct[start : start + self.block]
-            if all(prompt_key(one.text) in rows for one in block):
-                continue
-            new = []
-            for place, generation in enumerate(self.generate(block, sampling)):
-                row = record(start + place, block[place].text, generation)
-                if row["key"] not in rows:
-                    rows[row["key"]] = row
-                    new.append(row)
-            lines.append(new)
-            self.generated += len(new)
-            self.done(len(new))
-        self.truncated = sum(rows[prompt_key(one.text)].get("truncated", 0) > 0 for one in distinct)
-        return [rows[prompt_key(one.text)]["response"] for one in prompts]
+    @property
+    def is_complete(self) -> bool:
+        return all(self._has(one) for one in self.prompts)
+
+    def blocks(self, guider: dict, sampling: "Sampling") -> Iterator[Block]:
+        """The blocks of which any record is missing.
+
+        Args:
+            guider: the guider's configuration.
+        """
+        for start in range(0, len(self.prompts), self.block):
+            block = self.prompts[start : start + self.block]
+            if not all(self._has(one) for one in block):
+                yield Block(self.trial.id, guider, start, tuple(block), sampling)
+
+    def add(self, block: Block, generations: "Sequence[Generation]") -> int:
+        """Record what a block lacked; how many records that are. They are on the disk when this returns."""
+        new = []
+        for place, (one, generation) in enumerate(zip(block.prompts, generations, strict=True), block.start):
+            row = record(place, one.text, generation)
+            if row["key"] not in self._rows:
+                self._rows[row["key"]] = row
+                new.append(row)
+        self._lines.append(new)
+        self.generated += len(new)
+        return len(new)
+
+    @property
+    def responses(self) -> dict[str, str]:
+        """Prompt's text -> recorded response."""
+        return {one.text: self._rows[prompt_key(one.text)]["response"] for one in self.prompts}
+
+    @property
+    def truncated(self) -> int:
+        """How many prompts were too long and lost their beginning."""
+        return sum(self._rows[prompt_key(one.text)].get("truncated", 0) > 0 for one in self.prompts)
+
+    def _has(self, one: Asked) -> bool:
+        return prompt_key(one.text) in self._rows
 
 
 def record(index: int, prompt: str, generation: "Generation") -> dict:

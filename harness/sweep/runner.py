@@ -1,11 +1,19 @@
-"""Runs jobs inside lm-eval: models and tasks are loaded once and only when something is missing."""
+"""From jobs to records and scores: a task's prompts in blocks, a backend that decodes them, lm-eval that scores."""
 
 import hashlib
+import json
 import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from guiders.decoding.room import fitted
-from harness.adapters.lm_eval import GuidedLM, decode
-from harness.adapters.lm_eval_tasks import LoadedTask
+from harness.adapters.lm_eval_recorded import RecordedLM
+from harness.adapters.lm_eval_sampling import sampling_of
+from harness.adapters.lm_eval_tasks import LoadedTask, TaskPrompts
+from harness.backends.protocol import Backend, Block
+from harness.backends.serial import Serial
 from harness.errors import UserError
 from harness.models.pool import Pool
 from harness.records.manifest import Manifest
@@ -14,15 +22,25 @@ from harness.sweep.gold import GoldReward
 from harness.sweep.plan import Job, Plan
 from harness.sweep.recorder import Recorder, record_scores
 
+if TYPE_CHECKING:
+    from guiders import Guider, Sampling
+
 
 class Runner:
-    """Runs the jobs of a plan."""
+    """Runs the jobs of a plan. Models and tasks are loaded once, and only when something is missing.
 
-    def __init__(self, plan: Plan, manifest: Manifest, progress: Progress):
+    Args:
+        backend: decodes blocks; None: in this process.
+    """
+
+    def __init__(self, plan: Plan, manifest: Manifest, progress: Progress, backend: Backend | None = None):
         self.plan, self.manifest, self.progress = plan, manifest, progress
+        sweep = plan.sweep
+        self.backend = backend or Serial(self.guider, sweep.batch_tokens, sweep.record.trace, sweep.task.on_long_prompt)
         self.pool = Pool(plan.resolver, plan.sweep.device)
         self._tasks: dict[str, LoadedTask] = {}
-        self._guiders: dict[int, object] = {}
+        self._guiders: dict[str, Guider] = {}
+        self._prompts: dict[tuple[str, str, int], TaskPrompts] = {}
         self._gold: GoldReward | None = None
 
     def prepare(self) -> None:
@@ -32,7 +50,7 @@ class Runner:
             UserError, GuiderError: what is wrong with any of them, before anything is decoded.
         """
         for setting in self.plan.settings:
-            self._guiders[id(setting)] = self.pool.guider(setting.config)
+            self.guider(setting.config)
         gold = self.plan.sweep.task.gold
         if gold.path is not None and self._gold is None:
             self._gold = GoldReward(gold, self.plan.resolver, self.plan.sweep.device)
@@ -62,34 +80,86 @@ class Runner:
                 said = f"{both} of {len(test.prompts)} prompts of {test.file.name} are prompts of {dev.file.name} too"
                 print(f"warning: task.dev: {said}: settings are reported on what chose them", file=sys.stderr)
 
-    def run(self, job: Job, place: str) -> int:
-        """Decode, record and score what a job lacks; the number of new samples."""
-        sweep, run, trial = self.plan.sweep, self.plan.run, job.trial
-        guider, task = self._guiders[id(job.setting)], self._tasks[job.file.name]
+    def run(self, jobs: Sequence[Job]) -> int:
+        """Decode, record and score what some jobs lack; the number of new samples."""
+        running: dict[str, _Running] = {}
 
-        def generate(prompts, sampling):
-            return decode(guider, prompts, sampling, sweep.batch_tokens, sweep.record.trace, sweep.task.on_long_prompt)
+        def blocks() -> Iterator[Block]:
+            for number, job in enumerate(jobs, 1):
+                recorder, sampling = self._asked(job)
+                running[job.trial.id] = _Running(job, recorder, f"{number}/{len(jobs)}", time.perf_counter())
+                self.progress.begin(f"{number}/{len(jobs)} {job.label}")
+                if recorder.is_complete:
+                    self._finish(running.pop(job.trial.id))
+                else:
+                    yield from recorder.blocks(job.setting.config, sampling)
 
-        def check(prompts, sampling):
-            fitted(guider, [one.prompt for one in prompts], sampling, sweep.task.on_long_prompt)
+        generated = 0
+        for block, generations in self.backend.decode(blocks()):
+            at = running[block.trial]
+            new = at.recorder.add(block, generations)
+            self.progress.advance(new)
+            generated += new
+            if at.recorder.is_complete:
+                self._finish(running.pop(block.trial))
+        return generated
 
-        recorder = Recorder(run, trial, generate, sweep.block, self.progress.advance, check)
-        model = GuidedLM.of(lambda: guider, trial.sampling, trial.seed, trial.row(False), recorder.respond)
-        with self.progress.trial(job.label, place):
-            scored = task.evaluate(model, sweep.task, documents(task.distinct, trial.split, job))
-            if self._gold is not None:
-                rows = run.rows(run.records(trial.id)).values()
-                scored = self._gold.added(scored, {row["prompt"]: row["response"] for row in rows})
-            record_scores(run, trial, scored, self.plan.scorer)
+    def guider(self, config: dict) -> "Guider":
+        """The guider of a setting's configuration, built once."""
+        key = json.dumps(config, sort_keys=True)
+        if key not in self._guiders:
+            self._guiders[key] = self.pool.guider(config)
+        return self._guiders[key]
+
+    def _asked(self, job: Job) -> "tuple[Recorder, Sampling]":
+        """A job's prompts, asked of its task, beside what is recorded of them.
+
+        Raises:
+            UserError, GuiderError: prompts that do not fit into a model's context, all of them named.
+        """
+        sweep, task = self.plan.sweep, self._tasks[job.file.name]
+        guider = self.guider(job.setting.config)
+        key = (job.file.name, job.trial.split, id(guider.base))
+        if key not in self._prompts:
+            self._prompts[key] = task.prompts_of(
+                guider.base, sweep.task, documents(task.distinct, job.trial.split, job)
+            )
+        asked = self._prompts[key]
+        recorder = Recorder(self.plan.run, job.trial, asked.prompts, sweep.block)
+        sampling = sampling_of(asked.gen_kwargs, job.trial.sampling, job.trial.seed)
+        if not recorder.is_complete:
+            fitted(guider, [one.prompt for one in recorder.prompts], sampling, sweep.task.on_long_prompt)
+        return recorder, sampling
+
+    def _finish(self, at: "_Running") -> None:
+        """Score a trial's recorded responses through lm-eval, and note its prompts in the manifest."""
+        sweep, run, trial = self.plan.sweep, self.plan.run, at.job.trial
+        task = self._tasks[at.job.file.name]
+        responses = at.recorder.responses
+        model = RecordedLM(self.guider(at.job.setting.config).base, responses, trial.row(False))
+        scored = task.evaluate(model, sweep.task, documents(task.distinct, trial.split, at.job))
+        if self._gold is not None:
+            scored = self._gold.added(scored, responses)
+        record_scores(run, trial, scored, self.plan.scorer)
+        self.progress.done(f"{at.place} {at.job.label}", time.perf_counter() - at.began)
         texts = list(dict.fromkeys(text for text, _ in scored))
-        if recorder.truncated:
-            self.progress.say(f"{job.label}: {recorder.truncated} prompts were too long and lost their beginning")
-            self.manifest.record_truncated(trial.id, recorder.truncated)
+        if truncated := at.recorder.truncated:
+            self.progress.say(f"{at.job.label}: {truncated} prompts were too long and lost their beginning")
+            self.manifest.record_truncated(trial.id, truncated)
         self.manifest.record_dataset(
-            self.plan.dataset(job), len(texts), hashlib.sha256("\0".join(texts).encode()).hexdigest(), task.repeated
+            self.plan.dataset(at.job), len(texts), hashlib.sha256("\0".join(texts).encode()).hexdigest(), task.repeated
         )
         self.manifest.write()
-        return recorder.generated
+
+
+@dataclass(frozen=True)
+class _Running:
+    """A job of which blocks are being decoded; ``place`` is its number, as in ``3/17``."""
+
+    job: Job
+    recorder: Recorder
+    place: str
+    began: float
 
 
 def _directions(tasks: dict[str, LoadedTask]) -> dict[str, bool]:

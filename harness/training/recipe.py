@@ -3,11 +3,14 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from harness.config.compose import written
 from harness.errors import UserError
+from harness.models.pool import Pool, Resolver
 from harness.training import config, data, scratch
 from harness.training.data import Rows
 from harness.training.rounds import cycle, sampled, scorer
 from harness.training.stages import Trainer
+from harness.trials.composed import composed_sweep
 
 PREFERENCE = ("prompt", "chosen", "rejected")
 
@@ -121,31 +124,29 @@ class Recipe:
 
     def _guider(self, stage: config.Fudge, base: str, value: str | None) -> Callable:
         """Makes the policy of a round: the base, or the base guided by the value so far and by the pair."""
-        options = {"dtype": self.spec.base.dtype, "device": self.spec.device, "template": self.spec.base.template}
+        paths = {"base": base}
+        if value is not None:
+            paths["value"] = value
+        pair = value is not None and stage.tuned.path is not None
+        if pair:
+            paths["tuned"] = self.trainer.folder(stage.tuned, "train.tuned")
+            paths["untuned"] = self.trainer.folder(stage.untuned, "train.untuned")
+        name = "base" if value is None else "ivg" if pair else "chunk_explicit"
+        axes = {"weight": stage.weight, **stage.search.model_dump()}
+        spec = self.spec.base
+        overrides = [
+            "preset=none",
+            "model=hf",
+            f"guider={name}",
+            *(written(f"model.{role}.path", _resolved(path)) for role, path in paths.items()),
+            *(written(f"model.{role}.dtype", spec.dtype) for role in paths),
+            *(written(f"model.{role}.template", spec.template) for role in paths),
+            *(written(f"grid.{axis}", at) for axis, at in axes.items()),
+        ]
+        *_, setting = composed_sweep(overrides).settings
+        return lambda: Pool(Resolver(), self.spec.device).guider(setting.config)
 
-        def make():
-            from guiders import LM, ChunkBeam, Explicit, Guider, Implicit
 
-            model = LM.load(base, **options)
-            if value is None:
-                return Guider(model)
-            token = None
-            if stage.tuned.path is not None:
-                untuned = LM.load(self.trainer.folder(stage.untuned, "train.untuned"), **options)
-                tuned = self.trainer.folder(stage.tuned, "train.tuned")
-                token = Implicit(_tuned(tuned, untuned, options), untuned, stage.weight)
-            search = ChunkBeam(stage.search.width, stage.search.successors, stage.search.length)
-            return Guider(model, token, Explicit(LM.load(value, head="value", **options)), search)
-
-        return make
-
-
-def _tuned(path: str, untuned, options: dict):
-    """The tuned model; an adapter of the untuned one shares its weights."""
-    from guiders import LM
-    from guiders.models.adapter import adapter_base
-
-    on = adapter_base(path)
-    if on is not None and Path(on).resolve() == Path(untuned.name).resolve():
-        return untuned.adapted(path, options["template"])
-    return LM.load(path, **options)
+def _resolved(path: str) -> str:
+    """A folder in full, by which an adapter knows its base again; a hub name as it is."""
+    return str(Path(path).resolve()) if Path(path).is_dir() else path

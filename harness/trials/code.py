@@ -13,7 +13,13 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = {"conf", "guiders", "harness", "reports", "tasks"}
-DECODING = ("guiders", "harness/adapters/lm_eval.py")  # what makes tokens of a prompt
+# what makes tokens of a prompt
+DECODING = (
+    "guiders",
+    "harness/backends",
+    "harness/adapters/lm_eval_prompts.py",
+    "harness/adapters/lm_eval_sampling.py",
+)
 
 
 def targets(config: Any, prefix: str = "") -> Iterator[tuple[str, str]]:

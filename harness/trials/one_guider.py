@@ -3,12 +3,12 @@
 import sys
 from dataclasses import dataclass
 
-from harness.config.compose import compose
-from harness.config.schema import Grid, SamplingSpec, Sweep, validated
+from harness.config.schema import Grid, SamplingSpec
 from harness.errors import UserError
-from harness.models import tiny
-from harness.models.pool import Pool, Resolver, places
-from harness.trials.trial import BASE, Setting, settings_of
+from harness.models.assemble import places
+from harness.models.pool import Pool, Resolver
+from harness.trials.composed import composed_sweep
+from harness.trials.trial import BASE, Setting
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,10 @@ def one_guider(overrides: list[str]) -> Guided:
     """
     if not any(override.startswith("guider=") for override in overrides):
         raise UserError("guider: not given; add guider=NAME, for example guider=ivg")
-    composed = compose("sweep", overrides)
-    config = tiny.replaced(composed.config) if composed.config["models"] == "tiny" else composed.config
-    sweep = validated(Sweep, config)
+    composed = composed_sweep(overrides)
+    sweep, found = composed.sweep, composed.settings
     if len(sweep.guider) != 1:
         raise UserError(f"guider={sweep.guider}: one guider is evaluated at a time; name one")
-    found = settings_of(sweep, composed.guider_overrides)
     if sweep.guider != [BASE]:
         found = found[1:]  # the base, which a sweep adds
     chosen_setting = _one_setting(found, overrides)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from harness.config.schema import Sweep
 from harness.config.task_file import read_yaml
+from harness.models.assemble import places
 from harness.models.catalog import MODELS
-from harness.models.pool import EMBEDDED, places
+from harness.models.pool import EMBEDDED
 from harness.models.revision import MODEL_FILES
 from harness.trials.trial import Setting
 
@@ -107,18 +108,12 @@ def seconds(sweep: Sweep, settings: list[Setting], needs: list[Need], asked: int
     for setting in settings:
         used = [(spec["path"], BYTES[spec["dtype"]]) for _, spec in places(setting.config)]
         parameters = sum(by_path[path].memory / width for path, width in used)
-        operations += 2 * parameters * tokens * rows(setting)
+        operations += 2 * parameters * tokens * setting.rows
     per_setting = operations / max(1, len(settings))
     dev = (sweep.task.n_dev or math.ceil(asked / 2)) * len(sweep.select.seeds) if sweep.select.metric else 0
     methods = len({setting.method for setting in settings}) if sweep.select.metric else len(settings)
     samples = dev * len(settings) + asked * len(sweep.seeds) * methods
     return samples * per_setting / RATES.get(sweep.device.partition(":")[0], RATES["cpu"])
-
-
-def rows(setting: Setting) -> int:
-    """Rows that a setting decodes for a prompt: W·K, N, or 1."""
-    found = setting.settings
-    return int(found.get("width", 1)) * int(found.get("successors", 1)) * int(found.get("n", 1))
 
 
 def _limit(sweep: Sweep) -> int | None:

@@ -5,6 +5,7 @@ import itertools
 import json
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, cast
 
 from omegaconf import OmegaConf
@@ -14,7 +15,8 @@ from harness.config.compose import dotted, guider_config
 from harness.config.nearest import nearest
 from harness.config.schema import Grid, ModelSpec, Sweep, Task, validated
 from harness.errors import UserError
-from harness.models.pool import Resolver, is_model, places
+from harness.models.assemble import is_model, places, search_rows
+from harness.models.pool import Resolver
 
 AXIS = re.compile(r"\$\{grid\.(\w+)\}")
 MODEL = re.compile(r"\$\{model\.(\w+)\}")
@@ -40,6 +42,7 @@ class Trial:
         sampling: temperature, top_k, top_p, max_new_tokens, stop; null: the task's own. The base's has a purpose too.
         seed: of the random streams.
         revisions: of every model and of code of the user's own, by its place in the guider, and of the task.
+        rows: of the batch that a prompt takes, which follows from the guider; it is recorded and not in the id.
     """
 
     method: str
@@ -51,6 +54,7 @@ class Trial:
     sampling: dict
     seed: int
     revisions: dict[str, str]
+    rows: int = 1
 
     @property
     def id(self) -> str:
@@ -75,6 +79,7 @@ class Trial:
             "setting": self.setting,
             "method": self.method,
             "settings": self.settings,
+            "rows": self.rows,
             "split": self.split,
             "seed": self.seed,
             "task": self.task,
@@ -100,6 +105,11 @@ class Setting:
     settings: dict
     config: dict = field(repr=False)
 
+    @cached_property
+    def rows(self) -> int:
+        """Rows of the batch that a prompt takes: the compute that settings are compared at."""
+        return search_rows(self.config)
+
     def trial(self, task: str, revision: str, split: str, seed: int, sweep: Sweep, resolver: Resolver) -> Trial:
         """This setting on a split with a seed; the base draws from a stream of its own."""
         revisions = {place: resolver.revision(spec, place) for place, spec in places(self.config)}
@@ -113,6 +123,7 @@ class Setting:
             sampling=sweep.sampling.model_dump() | ({"purpose": BASELINE} if self.method == BASE else {}),
             seed=seed,
             revisions={**revisions, **resolver.code(self.config), "task": revision},
+            rows=self.rows,
         )
 
 
@@ -126,7 +137,8 @@ def settings_of(sweep: Sweep, overrides: list[tuple[str, Any]]) -> list[Setting]
     """Every setting of every chosen guider, the base first.
 
     A guider runs at the product of exactly those grid axes that its configuration names; ``grid.rows`` keeps the
-    points with W·K = rows and N = rows, so that methods are compared at one cost.
+    points whose search spends so many rows on a prompt, so that methods are compared at one cost. A guider that never
+    spends more than one row searches nothing, and is kept.
 
     Args:
         overrides: (dotted key inside a guider, value): each must be a key of at least one chosen guider.
@@ -202,21 +214,15 @@ def _points(method: str, config: dict, sweep: Sweep) -> list[Setting]:
     found = []
     for point in itertools.product(*values):
         settings = dict(zip(axes, point, strict=True))
-        if _cost_fits(settings, sweep.grid.rows):
-            found.append(Setting(method, settings, _filled(config, settings, method)))
+        found.append(Setting(method, settings, _filled(config, settings, method)))
+    rows = sweep.grid.rows
+    if rows is not None and any(one.rows != 1 for one in found):
+        found = [one for one in found if one.rows == rows]
     if not found:
         raise UserError(
             f"grid.rows={sweep.grid.rows}: no point of {method}'s grid has as many rows; set grid.rows=null"
         )
     return found
-
-
-def _cost_fits(settings: dict, rows: int | None) -> bool:
-    if rows is None:
-        return True
-    if "width" in settings and "successors" in settings and settings["width"] * settings["successors"] != rows:
-        return False
-    return settings.get("n", rows) == rows
 
 
 def _filled(config: dict, settings: dict, method: str) -> dict:

@@ -4,13 +4,13 @@ import os
 import shutil
 from pathlib import Path
 
-from harness.config.compose import choices, compose
-from harness.config.schema import Sweep, validated
-from harness.models import tiny
+from harness.config.compose import choices
+from harness.config.schema import Sweep
 from harness.records.progress import duration
 from harness.trials import requirements
+from harness.trials.composed import composed_sweep
 from harness.trials.requirements import Need
-from harness.trials.trial import Setting, settings_of
+from harness.trials.trial import Setting
 
 READY, MISSING = 0, 1
 PER = 100  # prompts, where their number is not known
@@ -28,10 +28,8 @@ def main(arguments: list[str]) -> int:
     if {"-h", "--help"} & set(arguments):
         print("usage: python -m harness doctor [the overrides of a sweep]\n\npresets: " + ", ".join(choices("preset")))
         return READY
-    composed = compose("sweep", arguments)
-    config = tiny.replaced(composed.config) if composed.config["models"] == "tiny" else composed.config
-    sweep = validated(Sweep, config)
-    settings = settings_of(sweep, composed.guider_overrides)
+    composed = composed_sweep(arguments)
+    sweep, settings = composed.sweep, composed.settings
     needs = requirements.models(sweep, settings)
     lines = [f"{sweep.name}: {len(settings)} settings, {_prompts(sweep)}, seeds {sweep.seeds}", "", "models"]
     for need in needs:

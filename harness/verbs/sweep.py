@@ -7,10 +7,8 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from harness.config.compose import compose
 from harness.config.help import show_options
-from harness.config.schema import Sweep, validated
-from harness.models import tiny
+from harness.config.schema import Sweep
 from harness.models.pool import Resolver
 from harness.records.judgement import TOO_MANY_MISSING
 from harness.records.manifest import Manifest
@@ -21,7 +19,7 @@ from harness.sweep.judging import Judging
 from harness.sweep.plan import Job, Plan
 from harness.sweep.selection import best_settings
 from harness.sweep.tax import run_tax
-from harness.trials.trial import settings_of
+from harness.trials.composed import composed_sweep
 from harness.verbs.report import compile_run
 from reports.direction import Directions
 from reports.guard import Guard
@@ -40,13 +38,8 @@ def main(arguments: list[str]) -> int:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     dry = "--dry-run" in arguments
     overrides = [argument for argument in arguments if argument != "--dry-run"]
-    composed = compose("sweep", overrides)
-    named = composed.config["model"]["base"]["path"]
-    about = [figure for figure in composed.config["published"] if figure["model"] == named]
-    config = {**composed.config, "published": about}
-    config = tiny.replaced(config) if config["models"] == "tiny" else config
-    sweep = validated(Sweep, config)
-    settings = settings_of(sweep, composed.guider_overrides)
+    composed = composed_sweep(overrides)
+    sweep, settings = composed.sweep, composed.settings
     judging = Judging(sweep.judge, sweep.select.metric or "gold_reward") if sweep.judge else None
     run = RunFolder(sweep.run_dir)
     if dry and sweep.task.names:
@@ -123,8 +116,7 @@ class Stage:
             runner = self._start()
             samples = sum(self.plan.missing(job) or 0 for job in todo)
             with runner.progress.stage(name, samples):
-                for number, job in enumerate(todo, 1):
-                    self.generated += runner.run(job, f"{number}/{len(todo)}")
+                self.generated += runner.run(todo)
         for job in jobs:
             if self.judging and not job.is_base:
                 baseline = self.plan.baseline(job).trial

@@ -5,7 +5,7 @@ import pytest
 from harness.cli import main
 from harness.config.compose import compose
 from harness.config.schema import Sweep, validated
-from harness.trials.requirements import memory, models, rows, seconds
+from harness.trials.requirements import memory, models, seconds
 from harness.trials.trial import settings_of
 
 
@@ -48,7 +48,7 @@ def test_sizes_are_those_of_the_parameters():
 def test_memory_is_weights_and_caches_and_time_grows_with_rows_and_prompts():
     sweep, settings, needs = needed("preset=paper_imdb", "batch_tokens=1000")
     assert memory(sweep, needs) == sum(int(need.memory + 1000 * need.cache) for need in needs)
-    assert {setting.method: rows(setting) for setting in settings}["ivg"] == 16
+    assert {setting.method: setting.rows for setting in settings}["ivg"] == 16
     assert seconds(sweep, settings, needs, 200) == pytest.approx(2 * seconds(sweep, settings, needs, 100))
     fewer = [setting for setting in settings if setting.method in ("base", "eft")]
     assert seconds(sweep, fewer, needs, 100) < seconds(sweep, settings, needs, 100) / 4

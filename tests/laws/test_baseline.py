@@ -5,12 +5,13 @@ import math
 
 import pytest
 import torch
-from lm_eval.api.instance import Instance
 from tiny_models import END, VOCAB, words
 
 from guiders import LM, BestOfN, Guider, ImplicitValue
 from guiders.laws.tabular import TabularLM
-from harness.adapters.lm_eval import GuidedLM, decode
+from harness.adapters.lm_eval_sampling import sampling_of
+from harness.backends.protocol import Asked
+from harness.backends.serial import Serial
 from harness.config.compose import compose
 from harness.config.schema import Sweep, validated
 from harness.models.pool import Resolver
@@ -18,6 +19,7 @@ from harness.records.run_folder import RunFolder
 from harness.sweep.judging import Judging
 from harness.sweep.recorder import Recorder, record_scores
 from harness.trials.trial import Setting
+from reports.direction import Directions
 from reports.run import load_run
 from reports.table import build
 
@@ -58,20 +60,20 @@ def test_best_of_n_wins_n_of_n_plus_one(n, tmp_path):
     )
     run, trials = RunFolder(tmp_path / "run"), {}
     run.open()
-    for method, guider in guiders.items():
+    for method in guiders:
         setting = Setting(method, {}, {"search": {"n": n}})
         trial = trials[method] = setting.trial("letters", "1", "all", 0, sweep, Resolver(build=False))
-        recorder = Recorder(
-            run, trial, lambda asked, sampling, guider=guider: decode(guider, asked, sampling), 512, lambda new: None
-        )
-        model = GuidedLM.of(lambda guider=guider: guider, trial.sampling, trial.seed, {}, recorder.respond)
-        requests = [Instance("generate_until", {}, (prompt, {"until": []}), 0) for prompt in PROMPTS]
-        texts = model.generate_until(requests)
+        recorder = Recorder(run, trial, [Asked(prompt, prompt) for prompt in PROMPTS], 512)
+        sampling = sampling_of({"until": []}, trial.sampling, trial.seed)
+        backend = Serial(lambda config: guiders[config["name"]])
+        for block, generations in backend.decode(recorder.blocks({"name": method}, sampling)):
+            recorder.add(block, generations)
+        texts = [recorder.responses[prompt] for prompt in PROMPTS]
         # so large that the judge's sigmoid is a comparison
         scores = 1e6 * rewards([prompt + text for prompt, text in zip(PROMPTS, texts, strict=True)], *pair)
         record_scores(run, trial, [(p, {"gold_reward": float(s)}) for p, s in zip(PROMPTS, scores, strict=True)])
     run.write_trials((trial, True) for trial in trials.values())
-    Judging(sweep.judge, "gold_reward").judge(run, trials["best_of_n"], trials["base"])
+    Judging(sweep.judge, "gold_reward").judge(run, trials["best_of_n"], trials["base"], Directions({}))
     run.close()
     table = build(load_run(run.path), resamples=200)
     won = table.row(trials["best_of_n"].setting, "all").figures["win_rate"]

@@ -1,0 +1,61 @@
+"""What a backend is: blocks of prompts in, their generations out."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from guiders import Generation, Sampling
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request's prompt.
+
+    Attributes:
+        text: what it is known by: the user's message where a chat consists of nothing else, else the whole text.
+        prompt: what the guider is asked: the text, or the chat's messages, which each model puts into its own template.
+    """
+
+    text: str
+    prompt: str | list[dict[str, str]]
+
+
+@dataclass(frozen=True)
+class Block:
+    """A work item: consecutive prompts of one trial that are decoded together.
+
+    It holds plain values only, so that it can be sent to another process.
+
+    Attributes:
+        trial: the trial's id.
+        guider: the guider's configuration, models as specifications (``harness.trials.trial.Setting.config``).
+        start: place of the first prompt among the trial's prompts, from 0.
+        prompts: the prompts, in order.
+        sampling: how all of them are drawn.
+    """
+
+    trial: str
+    guider: dict = field(repr=False)
+    start: int
+    prompts: tuple[Asked, ...] = field(repr=False)
+    sampling: "Sampling"
+
+
+class Backend(Protocol):
+    """Decodes blocks.
+
+    The generations of a block are a function of the block alone: neither the other blocks, nor their order, nor the
+    worker changes them.
+    """
+
+    def decode(self, blocks: Iterable[Block]) -> "Iterator[tuple[Block, list[Generation]]]":
+        """Every block with its generations, one for each of its prompts, in the prompts' order.
+
+        Blocks may come back in another order than they were given. They are drawn from the iterable as there is room
+        for them: what the caller does between two results is done before the serial backend draws the next block.
+
+        Raises:
+            GuiderError: what the guider refuses, such as a prompt that fills a model's context.
+        """
+        ...

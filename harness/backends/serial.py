@@ -1,0 +1,57 @@
+"""The backend of this process: one block after the other."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from harness.backends.protocol import Asked, Block
+
+if TYPE_CHECKING:
+    from guiders import Generation, Guider, Sampling
+
+
+class Serial:
+    """Decodes blocks here, in the order in which they are given.
+
+    Args:
+        guider: gives the guider of a configuration; asked once per block.
+        batch_tokens: most tokens in a batch's caches; None: the decoder's own choice.
+        trace: whether generations tell what guidance and search did at every step.
+        on_long_prompt: "error" or "truncate".
+    """
+
+    def __init__(
+        self,
+        guider: "Callable[[dict], Guider]",
+        batch_tokens: int | None = None,
+        trace: bool = False,
+        on_long_prompt: str = "error",
+    ):
+        self._guider = guider
+        self._batch_tokens, self._trace, self._on_long_prompt = batch_tokens, trace, on_long_prompt
+
+    def decode(self, blocks: Iterable[Block]) -> "Iterator[tuple[Block, list[Generation]]]":
+        """See `harness.backends.protocol.Backend.decode`."""
+        for block in blocks:
+            guider = self._guider(block.guider)
+            yield (
+                block,
+                generations(
+                    guider, block.prompts, block.sampling, self._batch_tokens, self._trace, self._on_long_prompt
+                ),
+            )
+
+
+def generations(
+    guider: "Guider",
+    prompts: Sequence[Asked],
+    sampling: "Sampling",
+    batch_tokens: int | None = None,
+    trace: bool = False,
+    on_long_prompt: str = "error",
+) -> "list[Generation]":
+    """The generations of some prompts, in the prompts' order."""
+    from guiders import generate
+
+    asked = [one.prompt for one in prompts]
+    found = generate(guider, asked, sampling, batch_tokens, trace, on_long_prompt=on_long_prompt)
+    return sorted(found, key=lambda generation: generation.index)

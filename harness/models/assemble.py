@@ -1,0 +1,77 @@
+"""A guider from its configuration: every part by its ``_target_``, every model from whoever has the models."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from hydra.utils import get_object
+
+from harness.errors import UserError
+
+
+def places(config: Any, prefix: str = "") -> Iterator[tuple[str, dict]]:
+    """The models of a guider's configuration: (dotted place, specification), in order."""
+    if isinstance(config, list):
+        config = {str(place): item for place, item in enumerate(config)}
+    if not isinstance(config, dict):
+        return
+    for name, value in config.items():
+        if is_model(value):
+            yield prefix + name, value
+        else:
+            yield from places(value, f"{prefix}{name}.")
+
+
+def is_model(node: Any) -> bool:
+    """Whether a node of a configuration is a model's specification."""
+    return isinstance(node, dict) and "path" in node and "_target_" not in node
+
+
+def search_rows(config: dict) -> int:
+    """Rows of the batch that a guider's search spends on a prompt: W·K, N, its particles; 1 without a search.
+
+    The search itself is asked, so that equal compute means equal rows whatever its settings are called. It is built
+    without its models: nothing is loaded.
+
+    Args:
+        config: the guider's, with every setting in place.
+
+    Raises:
+        UserError, GuiderError: a search that cannot be built.
+    """
+    if not config.get("search"):
+        return 1
+    search = assemble(config["search"], lambda spec, place: None, "search")
+    rows = getattr(search, "rows", None)
+    return int(search.survivors * search.successors if rows is None else rows)
+
+
+def assemble(node: Any, model: Callable[[dict, str], Any], place: str = "") -> Any:
+    """Build a configuration, or a part of one.
+
+    Args:
+        model: gives the model of a specification and its dotted place.
+        place: where the node lies in the guider's configuration.
+
+    Raises:
+        UserError: a ``_target_`` that does not exist or does not take the given settings.
+        GuiderError: what the parts themselves refuse.
+    """
+    if is_model(node):
+        return model(node, place)
+    if isinstance(node, list):
+        return [assemble(item, model, f"{place}.{number}") for number, item in enumerate(node)]
+    if not isinstance(node, dict):
+        return node
+    parts = {name: assemble(value, model, f"{place}.{name}".lstrip(".")) for name, value in node.items()}
+    target = parts.pop("_target_", None)
+    if target is None:
+        return parts
+    try:
+        factory = get_object(target)
+    except (ImportError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"guider.{place or '_target_'}: {target} does not import: {reason}") from None
+    try:
+        return factory(**parts)
+    except TypeError as error:
+        raise UserError(f"guider.{place}: {target} refuses its settings: {error}") from None
