@@ -71,7 +71,9 @@ def compile_report(
         "summary.json": summary.as_json(table.rows),
         "summary.md": summary.as_markdown(found, between),
     }
-    return Report(table.rows, found, between, [_write(Path(out) / name, text) for name, text in texts.items()])
+    # the page last: who sees a new page finds its tables beside it
+    written = {name: _write(Path(out) / name, texts[name]) for name in reversed(texts)}
+    return Report(table.rows, found, between, [written[name] for name in texts])
 
 
 def _write(path: Path, text: str) -> Path:

@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from reports.about import About
 from reports.direction import Directions
 from reports.errors import ReportError
 from reports.missing import Missing
+from reports.rows import is_signed, read
 from reports.setting import Setting
 
 RECORD_FIELDS = {
@@ -174,28 +174,13 @@ def _add_scores(records: pd.DataFrame, scores: dict[str, dict[str, dict]]) -> li
 def _by_key(path: Path, last: bool = False) -> dict[str, dict]:
     """key -> the first row with that key, or the last one."""
     rows: dict[str, dict] = {}
-    for row in _lines(path):
-        if "key" not in row:
-            raise ReportError(f"{path}: a row without 'key'; remove the line and run the sweep again")
-        if last or row["key"] not in rows:
-            rows[row["key"]] = row
+    for found in read(path, must_be_signed=is_signed(path.parents[1])):
+        if found.fault or found.row is None:
+            mend = "run the sweep again, which sets the row aside and makes it anew"
+            raise ReportError(f"{path}:{found.number}: {found.fault}; {mend}")
+        if last or found.row["key"] not in rows:
+            rows[found.row["key"]] = found.row
     return rows
-
-
-def _lines(path: Path) -> Iterator[dict]:
-    if not path.exists():
-        return
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            if not line.endswith(b"\n"):  # torn by a kill: the sweep writes it again
-                return
-            try:
-                row = json.loads(line)
-            except ValueError:
-                row = None
-            if not isinstance(row, dict):
-                raise ReportError(f"{path}:{number}: not a JSON object; remove the line and run the sweep again")
-            yield row
 
 
 def _json(path: Path) -> dict:

@@ -6,6 +6,7 @@ from pathlib import Path
 from harness.errors import UserError
 from harness.records.judgement import Pair
 from harness.records.lines import Lines
+from harness.records.run_folder import RunFolder
 from tasks.alpaca_eval.data import read_rows
 
 
@@ -42,7 +43,8 @@ def _from_records(path: Path, instructions: list[str] | None) -> dict[str, str]:
     if not path.is_file():
         raise UserError(f"{path}: no such records; give runs/NAME/records/TRIAL.jsonl or a JSON list of outputs")
     found = {}
-    for row in Lines(path):
+    # a copy elsewhere is a file of the user's own, which no checksum holds
+    for row in _rows(path) if path.parent.name == "records" else Lines(path):
         prompt, index = str(row.get("prompt", "")), row.get("index")
         instruction = prompt
         if instructions is not None:
@@ -57,6 +59,11 @@ def _from_records(path: Path, instructions: list[str] | None) -> dict[str, str]:
             )
         found.setdefault(instruction, row["response"])
     return found
+
+
+def _rows(path: Path) -> list[dict]:
+    folder = RunFolder(path.parents[1])
+    return list(folder.rows(folder.records(path.stem)).values())
 
 
 def paired(outputs: Outputs, reference: Outputs, order: list[str] | None = None) -> list[Pair]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness.records.run_folder import write_text
 from harness.trials.code import decoding_code
+from reports.rows import SIGNED
 
 PACKAGES = (
     "ivg-harness", "torch", "transformers", "tokenizers", "safetensors", "accelerate", "datasets",
@@ -40,6 +41,10 @@ class Manifest:
         """A split's prompts, and how many documents of its task were left out because they repeat a prompt."""
         entry = {"prompts": prompts, "sha256": sha256} | ({"repeated_documents": repeated} if repeated else {})
         self.values.setdefault("datasets", {})[name] = entry
+
+    def record_signed_rows(self) -> None:
+        """Whether every row of the run has its checksum: so it is where none was written before."""
+        self.values.setdefault(SIGNED, not any(self.path.parent.glob("records/*.jsonl")))
 
     def record_truncated(self, trial: str, prompts: int) -> None:
         """How many of a trial's prompts were too long and lost their beginning."""

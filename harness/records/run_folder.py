@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import IO
 
 from harness.errors import UserError
-from harness.records.lines import Lines
+from harness.records.rows import Rows
 from harness.trials.trial import Trial
+from reports.rows import is_signed
 
 
 class RunFolder:
@@ -54,30 +55,31 @@ class RunFolder:
     def report(self) -> Path:
         return self.path / "report"
 
-    def records(self, trial: str) -> Lines:
-        return Lines(self.path / "records" / f"{trial}.jsonl")
+    def records(self, trial: str) -> Rows:
+        return self._rows("records", trial)
 
-    def scores(self, trial: str) -> Lines:
-        return Lines(self.path / "scores" / f"{trial}.jsonl")
+    def scores(self, trial: str) -> Rows:
+        return self._rows("scores", trial)
 
-    def judgements(self, trial: str) -> Lines:
-        return Lines(self.path / "judgements" / f"{trial}.jsonl")
+    def judgements(self, trial: str) -> Rows:
+        return self._rows("judgements", trial)
 
-    def rows(self, lines: Lines, last: bool = False) -> dict[str, dict]:
+    def _rows(self, kind: str, trial: str) -> Rows:
+        return Rows(self.path / kind / f"{trial}.jsonl", must_be_signed=is_signed(self.path))
+
+    def rows(self, lines: Rows, last: bool = False) -> dict[str, dict]:
         """key -> the first row with that key; ``last``: the last one, for scores and judgements, made anew at need.
 
         Raises:
-            UserError: a damaged line, with file and line.
+            UserError: a bad row, with file and line.
         """
         found: dict[str, dict] = {}
         try:
             for row in lines:
                 if last or row["key"] not in found:
                     found[row["key"]] = row
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(
-                str(error) if isinstance(error, ValueError) else f"{lines.path}: a row without 'key'; remove it"
-            ) from None
+        except ValueError as error:
+            raise UserError(str(error)) from None
         return found
 
     def write_trials(self, trials: Iterable[tuple[Trial, bool]]) -> None:
@@ -90,19 +92,6 @@ class RunFolder:
                 file.unlink()
         for name, row in wanted.items():
             write_text(folder / name, json.dumps(row, indent=2, ensure_ascii=False) + "\n")
-
-    def report_is_fresh(self) -> bool:
-        """Whether the report is newer than everything it is made of."""
-        page = self.report / "index.html"
-        if not page.exists():
-            return False
-        sources = [
-            self.path / "config.yaml",
-            self.path / "manifest.json",
-            *self.path.glob("trials/*.json"),
-            *self.path.glob("*/*.jsonl"),
-        ]
-        return all(source.stat().st_mtime_ns <= page.stat().st_mtime_ns for source in sources if source.exists())
 
 
 def write_text(path: Path, text: str) -> None:

@@ -17,6 +17,7 @@ from harness.judges.answers import redact
 from harness.judges.config import build_judge, judge_spec
 from harness.judges.outputs import paired, read_outputs
 from harness.records.judgement import TOO_MANY_MISSING, Pair, too_many_missing
+from harness.records.rows import as_text
 from harness.records.run_folder import RunFolder, write_text
 
 NAMED = 20  # missing judgements that are named on the terminal; the summary names all
@@ -106,26 +107,22 @@ def _record(run: RunFolder, generator: str, pairs, judgements, config, overrides
             {"key": pair.key, "index": pair.index, "prompt": pair.instruction, "response": pair.response}
             for pair in pairs
         ]
-        write_text(records, _lines(rows))
+        write_text(records, as_text(records, rows))
     # A sweep's own judgements compare with its base, these with the reference: they lie beside each other.
     swept = (run.path / "trials" / f"{trial}.json").exists()
     name = f"{trial}.{trial_name(judgements[0].baseline)}" if swept else trial
-    write_text(run.path / "judgements" / f"{name}.jsonl", _lines(judgement.row() for judgement in judgements))
+    file = run.path / "judgements" / f"{name}.jsonl"
+    write_text(file, as_text(file, (judgement.row() for judgement in judgements)))
     known = config.task.get("name") == "alpaca_eval"
     calibration = calibration_of([judgements[0].judge], [judgements[0].baseline]) if known else None
     row = leaderboard_row(generator, pairs, judgements, calibration)
-    text = json.dumps(row, indent=2, sort_keys=True, allow_nan=False) + "\n"
-    write_text(run.path / "summary.json", text)
+    write_text(run.path / "summary.json", json.dumps(row, indent=2, sort_keys=True, allow_nan=False) + "\n")
     manifest = Manifest(run.path / ("manifest.judge.json" if swept else "manifest.json"))
     secret = os.environ.get(getattr(spec, "key_env", ""))
     judged_by = {"judge": {name: getattr(spec, name, None) for name in ("model", "base_url", "annotator")}}
     manifest.record_run(redact(["judge", *overrides], secret), "cpu", redact(judged_by, secret))
     manifest.write()
     return row
-
-
-def _lines(rows) -> str:
-    return "".join(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in rows)
 
 
 def _tell(row: dict, pairs: int, max_missing: float, folder: Path) -> int:

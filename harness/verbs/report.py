@@ -10,6 +10,7 @@ from harness.config.compose import compose
 from harness.config.help import show_options
 from harness.config.schema import Guards, Part, validated
 from harness.errors import UserError
+from harness.records.made_of import compiled, current_table, forget
 from harness.records.run_folder import RunFolder
 
 
@@ -44,6 +45,7 @@ def main(arguments: list[str]) -> int:
 
     metric, guards = _select(runs[0])
     guards = guards if spec.guard is None else spec.guard
+    forget(out)
     print(table(compile_report(runs, out, common=spec.common, metric=spec.metric or metric, guards=guards)))
     print(f"report: {out / 'index.html'}")
     return 0
@@ -57,13 +59,13 @@ def _select(run: Path) -> tuple[str, list[str]]:
 
 
 def compile_run(run: RunFolder) -> None:
-    """Compile a run's report where it is older than what it is made of, and print its table."""
+    """Compile a run's report where it is not made of what the run holds now, and print its table."""
     from reports.compile import compile_report
     from reports.view.terminal import table
 
-    if run.report_is_fresh():
-        print((run.report / "table.txt").read_text(encoding="utf-8"), end="")
-        return
-    metric, guards = _select(run.path)
-    text = table(compile_report([run.path], run.report, metric=metric, guards=guards))
+    text = current_table(run)
+    if text is None:
+        metric, guards = _select(run.path)
+        text = table(compile_report([run.path], run.report, metric=metric, guards=guards))
+        compiled(run, text)
     print(text)

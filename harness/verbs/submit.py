@@ -66,7 +66,7 @@ def main(overrides: list[str]) -> int:
 
 def _trial(run: Path, wanted: str | None) -> dict:
     """The trial's file, or for outputs that came from elsewhere only its id."""
-    known = sorted(path.stem for path in run.glob("records/*.jsonl"))
+    known = sorted(path.stem for path in run.glob("records/*.jsonl") if not path.stem.endswith(".rejected"))
     if not known:
         raise UserError(f"run={run}: holds no records; give the folder of a sweep or of a judged file")
     if wanted is None and len(known) > 1:

@@ -16,6 +16,7 @@ from harness.records.progress import Progress, duration
 from harness.records.run_folder import RunFolder, write_text
 from harness.sweep.estimate import dry_run
 from harness.sweep.judging import Judging
+from harness.sweep.mend import Mend
 from harness.sweep.plan import Job, Plan
 from harness.sweep.selection import best_settings
 from harness.sweep.tax import run_tax
@@ -67,6 +68,7 @@ def _run(sweep: Sweep, settings, judging: Judging | None, run: RunFolder, argume
     write_text(run.path / "config.yaml", _config_text(sweep, overrides))
     manifest.record_published([figure.model_dump() for figure in sweep.published])
     manifest.record_judge(judging.named() if judging else None)
+    manifest.record_signed_rows()
     plan = Plan(sweep, settings, Resolver(), run, manifest)
     if plan.resolver.seconds:
         manifest.add_seconds("models", plan.resolver.seconds)
@@ -83,6 +85,9 @@ def _run(sweep: Sweep, settings, judging: Judging | None, run: RunFolder, argume
         plan.select(best)
         stage.run(plan.second_stage(), "test")
     run.write_trials(plan.rows())
+    if stage.mend.unsigned:
+        said = "rows were written by an earlier version, without checksums: a change in them would not be noticed"
+        print(f"{run.path}: {stage.mend.unsigned} {said}", file=sys.stderr)
     if stage.generated:
         print(f"generated {stage.generated} samples in {duration(time.perf_counter() - began)}")
     else:
@@ -105,11 +110,13 @@ class Stage:
     def __init__(self, plan: Plan, judging: Judging | None, manifest: Manifest, command: list[str]):
         self.plan, self.judging, self.manifest, self.command = plan, judging, manifest, command
         self.generated = 0
+        self.mend = Mend(plan.run)
         self._runner: Runner | None = None
 
     def run(self, jobs: Sequence[Job], name: str) -> None:
         """Do what is missing of some jobs; a complete job costs the reading of its files."""
         self.plan.run.write_trials(self.plan.rows())
+        self._mend(jobs)
         todo = [job for job in jobs if not self.plan.is_complete(job)]
         began = time.perf_counter()
         if todo:
@@ -124,6 +131,12 @@ class Stage:
         if todo:
             self.manifest.add_seconds(name, time.perf_counter() - began)
             self.manifest.write()
+
+    def _mend(self, jobs: Sequence[Job]) -> None:
+        baselines = {id(job): None if job.is_base else self.plan.baseline(job).trial.id for job in jobs}
+        self.mend.trials((job.trial.id, baselines[id(job)]) for job in jobs)
+        for line in self.mend.said():
+            print(line, file=sys.stderr)
 
     @property
     def directions(self) -> Directions:

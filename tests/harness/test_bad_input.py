@@ -210,8 +210,13 @@ def test_a_damaged_record_is_named_and_nothing_is_lost(tiny, tmp_path, monkeypat
     damaged = next(Path("runs/tiny/records").glob("*.jsonl"))
     whole = damaged.read_text()
     damaged.write_text("{broken\n" + whole)
-    assert f"{damaged.name}:1" in refused(["sweep", *small], capsys)
-    assert damaged.read_text() == "{broken\n" + whole
+    for reading in (["sweep", "--dry-run", *small], ["report", "run=runs/tiny"]):
+        assert f"{damaged.name}:1" in refused(reading, capsys)
+        assert damaged.read_text() == "{broken\n" + whole
+    assert main(["sweep", *small]) == 0
+    assert f"warning: {damaged}:1: not a JSON object; set aside in" in capsys.readouterr().err
+    assert damaged.read_text() == whole
+    assert "{broken" in damaged.with_suffix(".rejected.jsonl").read_text()
 
 
 def test_debug_shows_the_traceback_and_keeps_the_exit_code(tiny, tmp_path, monkeypatch, capsys):

@@ -13,6 +13,7 @@ import pytest
 from harness.cli import main
 from harness.gate.figures import run_figures
 from harness.records.lines import Lines
+from harness.records.rows import as_text
 from reports.run import load_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,7 +50,7 @@ def rewrite(run: Path, kind: str, change) -> None:
     """Apply ``change(row, number)`` to every row of eft's files of a kind; None drops the row."""
     for path in (run / kind).glob("eft-*.jsonl"):
         rows = [change(row, number) for number, row in enumerate(Lines(path))]
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows if row is not None))
+        path.write_text(as_text(path, [row for row in rows if row is not None]))
 
 
 def lose(run: Path, loss) -> None:

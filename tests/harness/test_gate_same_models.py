@@ -12,6 +12,7 @@ from harness.cli import main
 from harness.errors import UserError
 from harness.gate import earlier_code
 from harness.gate.accepted import added, read
+from harness.records.rows import as_text
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = ("conf", "guiders", "harness", "reports", "tasks", "baselines")
@@ -131,7 +132,7 @@ def other(finished, tmp_path) -> Path:
 def rewrite(run: Path, change, kind: str = "records") -> None:
     for path in (run / kind).glob("eft-*.jsonl"):
         rows = [json.loads(line) for line in path.read_text().splitlines()]
-        path.write_text("".join(json.dumps(change(row)) + "\n" for row in rows))
+        path.write_text(as_text(path, map(change, rows)))
 
 
 def test_the_same_run_is_the_same_whatever_it_took(finished, other, capsys):

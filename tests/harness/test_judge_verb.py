@@ -49,7 +49,7 @@ def test_the_row_is_printed_and_stored(files, tmp_path, capsys):
     assert "\x1b" not in shown
     (judged,) = (tmp_path / "run" / "judgements").iterdir()
     first = json.loads(judged.read_text().splitlines()[0])
-    assert {"key", "preference", "judge", "baseline", "len_1", "len_2"} == set(first)
+    assert {"key", "preference", "judge", "baseline", "len_1", "len_2", "checksum"} == set(first)
     assert (first["baseline"], first["len_1"]) == ("base", 3)
 
 

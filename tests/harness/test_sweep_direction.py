@@ -8,6 +8,7 @@ import pytest
 
 from harness.cli import main
 from harness.records.lines import Lines
+from harness.records.rows import as_text
 from harness.verbs.gate import Held, directed
 from reports.run import load_run
 
@@ -112,7 +113,7 @@ def test_a_run_of_before_directions_were_recorded_asks_its_task_and_judges_anew(
     (finished / "manifest.json").write_text(json.dumps(old))
     for path in (finished / "judgements").glob("*.jsonl"):  # as they were: the wrong way round
         rows = [row | {"judge": "reward:toxicity", "preference": 3 - row["preference"]} for row in Lines(path)]
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        path.write_text(as_text(path, rows))
     assert main(["sweep", *options]) == 0
     assert "nothing to generate" in capsys.readouterr().out
     assert json.loads((finished / "manifest.json").read_text())["higher_is_better"] == before["higher_is_better"]

@@ -46,7 +46,10 @@ def test_what_is_missing_is_named_and_nothing_else(folder):
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
-        (lambda p: (p / "records" / next((p / "records").iterdir()).name).write_text('{"key": 1}\nnot json\n'), ":2:"),
+        (
+            lambda p: (p / "records" / next((p / "records").iterdir()).name).write_text('{"key": "1"}\nnot json\n'),
+            ":2:",
+        ),
         (lambda p: [f.unlink() for f in (p / "records").iterdir()], "no records yet"),
         (lambda p: [f.unlink() for f in (p / "trials").iterdir()], "no trials"),
         (lambda p: (p / "manifest.json").write_text("[]"), "manifest.json"),

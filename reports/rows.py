@@ -1,0 +1,105 @@
+"""The rows of a run's files: how one is signed when it is written, and what is wrong with one that is read.
+
+The harness writes and reads by these rules and the report reads by them, so that neither takes a row for what it is
+not: one that was edited or damaged, or that belongs to another trial.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+CHECKSUM = "checksum"
+SIGNED = "signed_rows"  # in manifest.json: every row of the run has had its checksum from the first one on
+
+
+@dataclass(frozen=True)
+class Read:
+    """A complete line of a file.
+
+    Attributes:
+        number: of the line, from 1.
+        line: as it was read, its newline included.
+        row: what it holds, without the checksum; None where it holds no row.
+        signed: whether it had a checksum.
+        fault: what is wrong with it, in words; None where nothing is.
+    """
+
+    number: int
+    line: bytes
+    row: dict[str, Any] | None
+    signed: bool = False
+    fault: str | None = None
+
+
+def place_of(path: Path) -> str:
+    """Where a file's rows stand, which their checksums cover: "records/TRIAL", whatever the run's own folder."""
+    return f"{path.parent.name}/{path.stem}"
+
+
+def signed(row: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """The row with its checksum: the first 16 hex digits of the SHA-256 of its place and its content as sorted JSON."""
+    content = {name: value for name, value in row.items() if name != CHECKSUM}
+    text = json.dumps([place, content], sort_keys=True)
+    return {**content, CHECKSUM: hashlib.sha256(text.encode()).hexdigest()[:16]}
+
+
+def read(path: Path, must_be_signed: bool = False) -> Iterator[Read]:
+    """Every complete line of a trial's file, in order; a torn last one, which a kill leaves, is none.
+
+    A row without a checksum is taken as an earlier version of the harness wrote it, but not after one that has a
+    checksum.
+
+    Args:
+        must_be_signed: rows without a checksum are taken nowhere.
+    """
+    if not path.exists():
+        return
+    place = place_of(path)
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError):
+                row = None
+            if not isinstance(row, dict):
+                yield Read(number, line, None, fault="not a JSON object")
+                continue
+            given = row.pop(CHECKSUM, None)
+            if given is None:
+                fault = "without its checksum" if must_be_signed else _fault(row)
+            elif given != signed(row, place)[CHECKSUM]:
+                fault = "not what was written there: its checksum differs"
+            else:
+                must_be_signed, fault = True, _fault(row)
+            yield Read(number, line, row, given is not None, fault)
+
+
+def is_signed(run: Path) -> bool:
+    """Whether a run's manifest says that no row of it was ever written without a checksum."""
+    try:
+        return json.loads((run / "manifest.json").read_text(encoding="utf-8")).get(SIGNED) is True
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _fault(row: Mapping[str, Any]) -> str | None:
+    """What no writer writes. A score or a figure that is NaN is none here: it is missing, and counted as that."""
+    if not isinstance(row.get("key"), str):
+        return "a row without 'key'"
+    if not isinstance(row.get("response", ""), str):
+        return "a record whose 'response' is no text"
+    if not isinstance(row.get("scores", {}), dict):
+        return "'scores' that are no table of numbers"
+    preference = row.get("preference")
+    if preference is not None and not (_is_number(preference) and 1 <= preference <= 2):
+        return f"a preference of {preference!r:.40}, which lies between 1 and 2"
+    return None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
