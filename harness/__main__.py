@@ -1,16 +1,24 @@
-"""``python -m harness VERB ...``"""
+"""``python -m harness VERB ...``, and the console script ``ivg-harness``."""
 
 import sys
 import traceback
 
-from harness.cli import main
+from harness import import_path
 
 CRASHED = 70  # EX_SOFTWARE of sysexits.h; Python's own 1 is the gate's "regression"
 
-if __name__ == "__main__":
+
+def run() -> int:
+    """The exit code of the command line."""
+    import_path.settle()
     try:
-        code = main(sys.argv[1:])
+        from harness.cli import main
+
+        return main(sys.argv[1:])
     except Exception:
         traceback.print_exc()
-        code = CRASHED
-    sys.exit(code)
+        return CRASHED
+
+
+if __name__ == "__main__":
+    sys.exit(run())

@@ -15,8 +15,12 @@ NO_CACHES = shutil.ignore_patterns("__pycache__", ".*")
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory) -> Path:
+    return copied(tmp_path_factory.mktemp("source"))
+
+
+def copied(folder: Path) -> Path:
     """The source tree, for setuptools writes beside what it builds."""
-    folder = tmp_path_factory.mktemp("source")
+    folder.mkdir(exist_ok=True)
     for name in (*INSTALLED, "tests"):
         shutil.copytree(ROOT / name, folder / name, ignore=NO_CACHES)
     for name in ("pyproject.toml", "README.md", "LICENSE"):

@@ -11,7 +11,6 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 
-
 from guiders.errors import GuiderError
 from guiders.kv.masks import MaskRule, segment_mask
 from guiders.kv.passes import Pass

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from harness.errors import UserError
 from harness.records.judgement import Pair
@@ -174,7 +175,21 @@ def _request_settings(name: str, config: dict, model: str | None) -> dict:
 
 
 def _text(choice: dict) -> str:
-    """What alpaca_eval's client takes for the answer's text: a tool's arguments before the content."""
+    """What alpaca_eval's client takes for the answer's text: a tool's arguments before the content.
+
+    Raises:
+        UnparsableAnswer: the choice has another shape than the protocol's.
+    """
+    try:
+        text = _content(choice)
+    except (AttributeError, KeyError, TypeError):
+        text = None
+    if not isinstance(text, str):
+        raise UnparsableAnswer(f"an answer of another shape than the protocol's: {ascii(choice)[:60]}")
+    return text
+
+
+def _content(choice: dict) -> Any:
     message = choice.get("message")
     if message is None:
         return choice.get("text") or ""

@@ -41,7 +41,7 @@ class Endpoint:
         requests_per_minute: at most so many, retries included; None for no bound.
         retries: how often a request is tried again after a 408, 409, 429, 5xx, timeout or broken connection.
         backoff: seconds before the first retry; doubled for each further one, up to 60, and times 0.5 to 1 at random.
-        timeout: seconds until a request without an answer counts as failed.
+        timeout: seconds until a request without a whole answer counts as failed.
 
     Raises:
         UserError: a base URL that is no http(s) URL, or that holds a password.
@@ -111,7 +111,12 @@ class Endpoint:
         path = "/chat/completions" if "messages" in body else "/completions"
         try:
             # The client's typed methods spend half of a request's time on checking our body and modelling the answer.
-            answer = await self._client.post(path, body=body, cast_to=object)
+            # Its own timeout starts anew with every byte.
+            async with asyncio.timeout(self._timeout):
+                answer = await self._client.post(path, body=body, cast_to=object)
+            answer = _storable(answer)
+        except TimeoutError:
+            raise _Retry(f"no whole answer in {self._timeout:g} s") from None
         except openai.APIStatusError as error:
             self._refused(error.status_code, error.body, error.response.headers)
         except openai.APIConnectionError as error:  # APITimeoutError is one of them
@@ -119,6 +124,8 @@ class Endpoint:
             raise _Retry(self._clean(f"no connection ({type(cause).__name__})")) from None
         except (openai.APIError, ValueError):  # a body that is no JSON
             raise _Retry("the answer is no JSON") from None
+        except RecursionError:
+            raise Failed("an answer that is nested too deeply") from None
         choices = answer.get("choices") if isinstance(answer, dict) else None
         if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
             if isinstance(answer, dict) and (answer.get("error") or answer.get("object") == "error"):
@@ -126,7 +133,8 @@ class Endpoint:
             raise Failed("an answer without choices")
         if choices[0].get("error"):  # a router's: the model behind it failed
             self._refused(200, choices[0]["error"], {})
-        return choices[0], answer.get("usage")
+        usage = answer.get("usage")
+        return choices[0], usage if isinstance(usage, dict) else None
 
     def _refused(self, status: int, error: Any, headers) -> NoReturn:
         """Raise what a server's error comes to.
@@ -162,6 +170,16 @@ class Endpoint:
 
     def _clean(self, text: str) -> str:
         return redact(text, self._key)
+
+
+def _storable(value: Any) -> Any:
+    """The JSON value; halves of surrogate pairs, which JSON can escape and no file in UTF-8 can hold, become U+FFFD."""
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.loads(text.encode("utf-8", "surrogatepass").decode("utf-8", "replace"))
+    return value
 
 
 class _Retry(Exception):

@@ -144,7 +144,7 @@ class OpenAIJudge:
             waiting = [stored for _, stored in batch]
             try:
                 await asyncio.to_thread(answers.append, [row for row, _ in batch])
-            except OSError as error:  # a full disk: the workers raise it
+            except Exception as error:  # a full disk: the workers raise it, and none of them waits for ever
                 for stored in waiting:
                     if not stored.done():
                         stored.set_exception(error)

@@ -129,7 +129,7 @@ def _train_all(recipe: Recipe, folder: Path, progress: Progress) -> None:
         for part in PARTS:
             with logs[part].open("wb") as log:
                 processes[part] = subprocess.Popen(
-                    [sys.executable, "-m", "harness.models.embedded", part, str(folder)],
+                    [sys.executable, "-P", "-m", "harness.models.embedded", part, str(folder)],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=log,

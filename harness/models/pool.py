@@ -10,7 +10,7 @@ from harness.config.nearest import nearest
 from harness.errors import UserError
 from harness.models.assemble import assemble
 from harness.models.device import checked
-from harness.models.revision import ADAPTER, code_repositories, hash_folder, hub_commit
+from harness.models.revision import ADAPTER, code_repositories, hash_folder, hub_commit, is_hub_name
 from harness.trials.code import code_hash, targets
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Resolver:
         local = Path(path).expanduser()
         if local.is_dir():
             return str(local)
-        if local.exists() or path.startswith(("/", ".", "~")) or path.count("/") != 1:
+        if local.exists() or path.startswith(("/", ".", "~")) or not is_hub_name(path):
             raise UserError(
                 f"{path}: no such model folder (guider.{place}); give a folder with config.json, or a hub name"
             )

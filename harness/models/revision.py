@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import sys
 from pathlib import Path
 
 from harness.errors import UserError
@@ -36,22 +37,47 @@ def hash_folder(folder: Path, code: bool = False) -> str:
     return f"sha256:{digest.hexdigest()[:16]}"
 
 
+def is_hub_name(path: str) -> bool:
+    """Whether a text can be the name of a hub repository, ``OWNER/NAME`` or, of the oldest models, ``NAME``."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(path)
+    except HFValidationError:
+        return False
+    return True
+
+
 def hub_commit(name: str, revision: str | None, place: str) -> str:
-    """The commit that a revision of a hub repository is now: the hub's word, or its cache's."""
-    from huggingface_hub import HfApi, try_to_load_from_cache
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+    """The commit that a revision of a hub repository is now: the hub's word, or, where it can't be asked, its cache's.
+
+    Where there is no way to the hub, nothing else of this process asks it: each of many files would be tried for half a
+    minute.
+
+    Raises:
+        UserError: the hub knows no such model, or can't be asked and the cache has none.
+    """
+    from huggingface_hub import HfApi, constants, try_to_load_from_cache
+    from huggingface_hub.errors import HfHubHTTPError
 
     try:
         return str(HfApi().model_info(name, revision=revision).sha)
-    except (HfHubHTTPError, OfflineModeIsEnabled, OSError, ValueError) as error:
+    except Exception as error:  # what its HTTP client raises without a network differs from version to version
         cached = try_to_load_from_cache(name, "config.json", revision=revision)
-        if isinstance(cached, str):  # .../snapshots/COMMIT/config.json
-            return Path(cached).parent.name
         reason = type(error).__name__
-        raise UserError(
-            f"{name}: neither a folder, nor in the hub's cache, nor found on the hub ({reason}; guider.{place}); "
-            "check the name or give a folder"
-        ) from None
+        if isinstance(cached, str):  # .../snapshots/COMMIT/config.json
+            if not isinstance(error, HfHubHTTPError) and not constants.HF_HUB_OFFLINE:
+                print(f"{name}: the hub can't be asked ({reason}); its cache is used", file=sys.stderr)
+                constants.HF_HUB_OFFLINE = True
+                os.environ["HF_HUB_OFFLINE"] = "1"
+            return Path(cached).parent.name
+        if isinstance(error, HfHubHTTPError):
+            why, mend = f"nor found on the hub ({reason})", "check the name or give a folder"
+        else:
+            why = f"and the hub can't be asked ({reason})"
+            mend = "give a folder, or download it where there is a network"
+        raise UserError(f"{name}: neither a folder, nor in the hub's cache, {why}; guider.{place}: {mend}") from None
 
 
 def code_repositories(folder: Path) -> list[str]:

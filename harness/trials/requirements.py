@@ -9,7 +9,7 @@ from harness.config.task_file import read_yaml
 from harness.models.assemble import places
 from harness.models.catalog import MODELS
 from harness.models.pool import EMBEDDED
-from harness.models.revision import MODEL_FILES
+from harness.models.revision import MODEL_FILES, is_hub_name
 from harness.trials.trial import Setting
 
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
@@ -62,7 +62,7 @@ def _need(path: str | None, dtype: str, roles: tuple[str, ...]) -> Need:
     if local.is_dir():
         size = sum(file.stat().st_size for pattern in MODEL_FILES for file in local.glob(pattern))
         return Need(path, roles, "folder", size, size, 0.0, False)
-    if path.count("/") != 1 or path.startswith((".", "/", "~")):
+    if local.exists() or path.startswith((".", "/", "~")) or not is_hub_name(path):
         return Need(path, roles, "missing", None, None, 0.0, False)
     known = MODELS.get(path)
     if known is None:

@@ -1,7 +1,8 @@
 """What the task YAMLs call: the prompts as data sets, and the scores of a response.
 
 lm-eval imports this file by its path, not as part of a package, and so it finds its siblings for itself: they need
-not be installed for `lm_eval --include_path …` to work.
+not be installed for `lm_eval --include_path …` to work. It also takes the path for the module's name: a dot in it, as
+in `python3.11`, makes the folder before the dot look like a package.
 """
 
 import importlib
@@ -17,7 +18,7 @@ ROOT = "reviews_task_package"
 
 def _sibling(name: str) -> ModuleType:
     """A module of this folder, from the package it belongs to or, if imported by path, from that package by path."""
-    if __package__:
+    if __package__ in sys.modules:
         return importlib.import_module(f".{name}", __package__)
     folder = Path(__file__).resolve().parent
     if ROOT not in sys.modules:

@@ -4,10 +4,11 @@ import contextlib
 import json
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
-Answer = tuple[int, dict, dict]  # HTTP status, headers, body
+Answer = tuple[int, dict, Any]  # HTTP status, headers, body: JSON, bytes, or pieces of bytes one after the other
 
 
 def preference_for(probability: float, **more) -> Answer:
@@ -60,14 +61,17 @@ class ScriptedServer:
                 status, headers, answer = script(number, body)
                 with outer._lock:
                     outer._at_once -= 1
-                data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+                in_pieces = isinstance(answer, Iterator)
+                data = answer if in_pieces or isinstance(answer, bytes) else json.dumps(answer).encode()
                 self.send_response(status)
-                form = {"Content-Type": "application/json", "Content-Length": str(len(data))}
+                size = {"Connection": "close"} if in_pieces else {"Content-Length": str(len(data))}
+                form = {"Content-Type": "application/json", **size}
                 for name, value in {**headers, **form}.items():
                     self.send_header(name, value)
                 self.end_headers()
-                with contextlib.suppress(BrokenPipeError):  # a client that was killed
-                    self.wfile.write(data)
+                with contextlib.suppress(ConnectionError):  # a client that was killed, or has gone
+                    for piece in data if in_pieces else [data]:
+                        self.wfile.write(piece)
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True

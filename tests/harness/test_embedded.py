@@ -33,9 +33,13 @@ def hashes(folders):
     return {name: hashlib.sha256((f / "model.safetensors").read_bytes()).hexdigest() for name, f in folders.items()}
 
 
-def test_two_builds_have_equal_weights_and_the_second_call_builds_nothing(tmp_path):
+def test_two_builds_have_equal_weights_and_the_second_call_builds_nothing(tmp_path, monkeypatch):
     stages = set()
     one = embedded.build(tmp_path / "one", lambda stage, *_: stages.add(stage), TINY)
+    monkeypatch.chdir(tmp_path)  # beside folders that bear the packages' names
+    for name in ("guiders", "tasks"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise SystemExit('the working directory shadows the package')")
     two = embedded.build(tmp_path / "two", quiet, TINY)
     assert stages == set(embedded.NAMES) == set(one)
     assert hashes(one) == hashes(two)

@@ -144,6 +144,29 @@ def test_an_answer_that_is_none_is_a_failure(answer):
     assert isinstance(error, Failed)
 
 
+def drip(seconds):
+    """A byte of an answer every 20 ms."""
+    for _ in range(int(seconds / 0.02)):
+        yield b" "
+        time.sleep(0.02)
+
+
+def test_a_server_that_drips_does_not_outlive_the_timeout():
+    with ScriptedServer(lambda *_: (200, {}, drip(20))) as server:
+        began = time.monotonic()
+        (error,) = ask(server, timeout=0.3, retries=1)
+    assert time.monotonic() - began < 10
+    assert isinstance(error, Failed)
+    assert error.server_down
+    assert "no whole answer in 0.3 s" in str(error)
+
+
+def test_an_answer_without_end_of_its_brackets_is_a_failure():
+    with ScriptedServer(lambda *_: (200, {}, b"[" * 200_000 + b"]" * 200_000)) as server:
+        (error,) = ask(server, retries=0)
+    assert isinstance(error, Failed)
+
+
 def test_no_server_is_a_failure_that_says_so():
     with ScriptedServer(lambda *_: refusal(500)) as server:
         pass

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -94,6 +95,72 @@ def test_unreadable_answers_and_failures_are_missing_and_asked_again(tmp_path):
     assert "content filter" in reasons[3]
     assert "The" in reasons[5]
     assert all(reason.isprintable() for reason in reasons.values())
+
+
+def one_answer(choice: dict):
+    """An honest judge that answers one of the questions so."""
+
+    def script(number, body):
+        honest = prefers_the_model(number, body)
+        if "Say 3." in body["messages"][-1]["content"]:
+            honest[2]["choices"][0] |= choice
+        return honest
+
+    return script
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("text", ["m\ud83d", "\udc00", "m \ud83d\ude00"])
+def test_half_of_a_surrogate_pair_in_an_answer_stops_nothing(text, tmp_path):
+    """The log-probabilities decide; the text is stored as far as it is one."""
+    with ScriptedServer(one_answer({"message": {"content": text}})) as server:
+        found = judge(server).judge(PAIRS, "base", tmp_path)
+    assert [judgement.preference for judgement in found] == pytest.approx([1.75] * len(PAIRS))
+    stored = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert len(stored) == len(PAIRS)
+    (odd,) = [row for row in stored if row["choice"]["message"]["content"] not in ("m", "M")]
+    well_formed = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    assert odd["choice"]["message"]["content"].replace("\ufffd", "") == well_formed.replace("\ufffd", "")
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"message": "m"},
+        {"message": ["m"]},
+        {"message": {"content": 5}},
+        {"message": {"content": [{"type": "text", "text": "m"}]}, "logprobs": None},
+        {"message": {"tool_calls": [{"function": None}]}},
+        {"message": {"tool_calls": 5}},
+        {"message": {"function_call": "m"}},
+        {"message": None, "text": 7},
+        {"message": None, "logprobs": None},
+        {"logprobs": "m"},
+        {"logprobs": {"content": [{"top_logprobs": [{"token": 5, "logprob": "x"}]}]}},
+        {"logprobs": {"content": [{"top_logprobs": [{"token": "m", "logprob": float("nan")}]}]}},
+    ],
+)
+def test_one_malformed_answer_is_missing_and_the_rest_is_judged(choice, tmp_path):
+    with ScriptedServer(one_answer(choice)) as server:
+        found = judge(server).judge(PAIRS, "base", tmp_path)
+    assert [place for place, judgement in enumerate(found) if judgement.preference is None] == [3]
+    assert found[3].reason
+    assert found[3].reason.isprintable()
+
+
+@pytest.mark.timeout(60)
+def test_what_cannot_be_stored_ends_the_judging_with_its_error(tmp_path, monkeypatch):
+    """Whatever it is: nobody waits for an answer that will never be on the disk."""
+    from harness.judges.answers import Answers
+
+    def refuses(self, rows):
+        raise ValueError("not to be written")
+
+    with ScriptedServer(prefers_the_model) as server:
+        monkeypatch.setattr(Answers, "append", refuses)
+        with pytest.raises(ValueError, match="not to be written"):
+            judge(server).judge(PAIRS, "base", tmp_path)
 
 
 def test_missing_judgements_alone_are_asked_again(tmp_path):
@@ -213,6 +280,50 @@ def test_a_torn_line_is_asked_again_and_a_damaged_one_is_named(tmp_path):
             judge(server).judge(PAIRS, "base", tmp_path)
 
 
+PROGRAM = (
+    "import json, sys; from pathlib import Path\n"
+    "from harness.records.judgement import Pair; from harness.judges.openai_judge import OpenAIJudge\n"
+    "pairs = [Pair(*row) for row in json.loads(sys.argv[2])]\n"
+    "OpenAIJudge(model='judge-1', base_url=sys.argv[1], in_flight=1).judge(pairs, 'base', Path(sys.argv[3]))\n"
+)
+
+
+def started(server, folder) -> subprocess.Popen:
+    """A process that judges."""
+    rows = json.dumps([(pair.instruction, pair.baseline, pair.response) for pair in PAIRS])
+    command = [sys.executable, "-c", PROGRAM, server.url, rows, str(folder)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("hangs", ["before the answer", "within it"])
+def test_ctrl_c_is_heard_while_a_server_hangs(hangs, tmp_path):
+    """The first answer is on the disk, the second never comes; a request may last two minutes."""
+    over = threading.Event()
+
+    def script(number, body):
+        if number == 1:
+            return prefers_the_model(number, body)
+        if hangs == "within it":
+            return 200, {}, iter(lambda: b" " if not over.wait(0.05) else b"", b"")
+        over.wait(60)
+        return refusal(500)
+
+    with ScriptedServer(script) as server:
+        process = started(server, tmp_path)
+        while len(server.bodies) < 2:
+            assert process.poll() is None
+            time.sleep(0.005)
+        process.send_signal(signal.SIGINT)
+        try:
+            assert process.wait(timeout=15) != 0
+        finally:
+            process.kill()
+            over.set()
+    assert (tmp_path / "answers.jsonl").read_bytes().count(b"\n") == 1
+
+
 def test_killed_half_way_no_stored_answer_is_asked_again(tmp_path):
     """One request at a time, so that no answer can be on its way when the process dies."""
 
@@ -220,16 +331,8 @@ def test_killed_half_way_no_stored_answer_is_asked_again(tmp_path):
         time.sleep(0.02)
         return prefers_the_model(number, body)
 
-    program = (
-        "import json, sys; from pathlib import Path\n"
-        "from harness.records.judgement import Pair; from harness.judges.openai_judge import OpenAIJudge\n"
-        "pairs = [Pair(*row) for row in json.loads(sys.argv[2])]\n"
-        "OpenAIJudge(model='judge-1', base_url=sys.argv[1], in_flight=1).judge(pairs, 'base', Path(sys.argv[3]))\n"
-    )
-    rows = json.dumps([(pair.instruction, pair.baseline, pair.response) for pair in PAIRS])
     with ScriptedServer(slowly) as server:
-        command = [sys.executable, "-c", program, server.url, rows, str(tmp_path)]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        process = started(server, tmp_path)
         file = tmp_path / "answers.jsonl"
         while not file.exists() or file.read_bytes().count(b"\n") < 5:
             assert process.poll() is None
