@@ -5,7 +5,9 @@ It is one of transformers' attention functions, so that no architecture is rewri
 window, chunks) is read from the mask that the model itself makes, in a form that can be asked about any position.
 """
 
+from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
@@ -13,6 +15,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import causal_mask_function
 
 from guiders.errors import GuiderError
+from guiders.kv.exclusive import configurations, exclusive
 from guiders.kv.segments import MaskRule, Pass, SegmentCache
 
 NAME = "guiders_segments"
@@ -27,27 +30,30 @@ WITHOUT_EFFECT = {
     "return_dict",
 }
 WITHOUT_EFFECT |= {"return_dict", "output_attentions", "output_hidden_states", "output_router_logits"}
-_active: list[SegmentCache] = []
+# transformers hands no cache to an attention function: the pass that runs in this thread leaves its own here
+_active: ContextVar[SegmentCache] = ContextVar("guiders_active_cache")
 
 
 @contextmanager
-def attending(model: torch.nn.Module, cache: SegmentCache, now: Pass):
-    """Run a forward pass of `model` with this cache: its attention is ours inside, its own outside."""
+def attending(model: torch.nn.Module, cache: SegmentCache, now: Pass) -> Iterator[None]:
+    """Run a forward pass of `model` with this cache: its attention is ours inside, its own outside. Other threads wait
+    for their turn with this model."""
     AttentionInterface.register(NAME, segment_attention)
     AttentionMaskInterface.register(NAME, segment_mask)
-    configs = {id(m.config): m.config for m in (model, getattr(model, "backbone", model))}.values()
-    before = [config._attn_implementation for config in configs]
-    cache.begin(now)
-    _active.append(cache)
-    try:
-        for config in configs:
-            config._attn_implementation = NAME
-        yield
-        cache.end()
-    finally:
-        _active.pop()
-        for config, name in zip(configs, before, strict=True):
-            config._attn_implementation = name
+    with exclusive(model):
+        configs = configurations(model)
+        before = [config._attn_implementation for config in configs]
+        cache.begin(now)
+        outer = _active.set(cache)
+        try:
+            for config in configs:
+                config._attn_implementation = NAME
+            yield
+            cache.end()
+        finally:
+            _active.reset(outer)
+            for config, name in zip(configs, before, strict=True):
+                config._attn_implementation = name
 
 
 def segment_mask(
@@ -100,7 +106,7 @@ def segment_attention(
         rule = attention_mask
     else:
         rule = None if sliding_window is None else MaskRule.window(sliding_window)
-    cache = _active[-1]
+    cache = _active.get()
     layer = cache.write(key, value)
     if vars(module).get("attn_temperature_tuning") and not module.use_rope:
         query = _tempered(module, query, cache.now.positions)

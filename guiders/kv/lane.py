@@ -8,6 +8,7 @@ from guiders.cpu.head import HeadBuffer
 from guiders.cpu.packed import PackedWeights
 from guiders.errors import GuiderError
 from guiders.kv.attention import attending
+from guiders.kv.exclusive import exclusive
 from guiders.kv.segments import Pass, SegmentCache, in_a_row, in_groups
 from guiders.models.lm import LM
 from guiders.models.vocab import check_ids
@@ -38,8 +39,9 @@ class Lane:
         self.device = lm.device
         self.cache = SegmentCache(slots, survivors, successors, columns, fixed, lm.config)
         self.recurrent = self.cache.states.recurrent
-        self.head = HeadBuffer(lm.model)
-        self.packed = PackedWeights(lm.model, besides=self.head.head)
+        with exclusive(lm.model):  # another thread's pass puts forward functions of its own in their place
+            self.head = HeadBuffer(lm.model)
+            self.packed = PackedWeights(lm.model, besides=self.head.head)
         self.block = 64 if fixed else 1
         self.column = torch.zeros(1, dtype=torch.long, device=self.device) if fixed else None
         self.some_tokens = CPU_TOKENS if self.device.type == "cpu" else GPU_TOKENS
