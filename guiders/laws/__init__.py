@@ -13,9 +13,10 @@ from guiders.laws.laws import (
     ended_takes_one_slot,
     follows,
     greedy_equals_transformers,
+    off_equals_base,
     stepped_log_probs,
+    threads_do_not_matter,
     unlimited_chunk_equals_best_of,
-    weight_zero_equals_base,
     whole_value,
 )
 
@@ -28,8 +29,9 @@ __all__ = [
     "ended_takes_one_slot",
     "follows",
     "greedy_equals_transformers",
+    "off_equals_base",
     "stepped_log_probs",
+    "threads_do_not_matter",
     "unlimited_chunk_equals_best_of",
-    "weight_zero_equals_base",
     "whole_value",
 ]
