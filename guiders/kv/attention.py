@@ -117,7 +117,8 @@ def segment_attention(
             for start, stop in cache.now.spans
         ]
         return torch.cat(parts, 1), None
-    return _shared_attention(cache, layer, query, scaling, rule, softcap, s_aux), None
+    own = (key, value) if cache.now.kind == "peek" else None
+    return _shared_attention(cache, layer, query, scaling, rule, softcap, s_aux, own), None
 
 
 def _tempered(module, query, positions):
@@ -160,11 +161,15 @@ def _softmax(scores, dtype):
     return scores.softmax(-1, dtype=wide).to(dtype)
 
 
-def _shared_attention(cache, layer, query, scaling, rule, softcap, sinks):
-    """Scores against each segment once per shared copy, one softmax over all of them."""
+def _shared_attention(cache, layer, query, scaling, rule, softcap, sinks, own=None):
+    """Scores against each segment once per shared copy, one softmax over all of them.
+
+    Args:
+        own: keys and values ``[rows, H, n, D]`` that each new token alone sees beside the segments: its own, of a peek.
+    """
     now = cache.now
     slots, survivors, successors = cache.shape
-    successors = successors if now.kind == "chunk" else 1
+    successors = successors if now.kind == "chunk" or (now.kind == "peek" and now.offset) else 1
     rows, heads, n, width = query.shape
     kv_heads = layer.prompt[0].shape[1]
     groups = heads // kv_heads  # query heads of one key-value head are rows of one product, as are the new tokens
@@ -180,10 +185,15 @@ def _shared_attention(cache, layer, query, scaling, rule, softcap, sinks):
         scores.append((query.view(*of_survivor, width) @ layer.history[0][..., : now.history]).view(*shape, -1))
     if columns:
         scores.append(query @ layer.chunk[0][:columns].movedim(0, -1))
+    if own is not None:
+        own = [x.reshape(slots, survivors, successors, kv_heads, 1, n, -1).movedim(3, 1) for x in own]
+        scores.append((query.view(*shape[:-1], groups, n, width) * own[0]).sum(-1).view(*shape, 1))
     scores = torch.cat(scores, -1)
     if softcap is not None:
         scores = softcap * torch.tanh(scores / softcap)
     mask = cache.mask(rule, columns, scores.device, scores.dtype)
+    if own is not None:
+        mask = torch.nn.functional.pad(mask, (0, 1))
     scores.view(*shape[:-1], groups, n, -1).add_(mask.view(slots, 1, survivors, successors, 1, n, -1))
     if sinks is not None:
         sink = sinks.to(scores).view(1, kv_heads, 1, 1, groups, 1).expand(*shape[:-1], groups, n)
@@ -200,6 +210,9 @@ def _shared_attention(cache, layer, query, scaling, rule, softcap, sinks):
         start = stop
     if columns:
         _add_mixed(output, weights[..., start : start + columns], layer.chunk[1][:columns])
+        start += columns
+    if own is not None:
+        output += (weights[..., start].view(*shape[:-1], groups, n, 1) * own[1]).view(*shape, -1)
     output = output.view(*shape[:-1], groups, n, -1).permute(0, 2, 3, 5, 1, 4, 6)
     return output.reshape(rows, n, heads, -1).contiguous()  # some architectures take a view of it
 

@@ -11,8 +11,10 @@ after a product. The keys of the prompt and the history are stored transposed, `
 and read at every step, and a product of few rows is half as fast again with the transposed operand. Of the chunk, what
 one step writes lies together.
 
-A forward pass is of one of three kinds: ``prefill`` (new prompts, one after the other in a single row, written to the
-prompt segment), ``history`` (rows are survivors) and ``chunk`` (rows are successors).
+A forward pass is of one of four kinds: ``prefill`` (new prompts, one after the other in a single row, written to the
+prompt segment), ``history`` (rows are survivors), ``chunk`` (rows are successors) and ``peek`` (alternatives to every
+row's next token, all at the same position, each of which sees what the row sees and itself; nothing is written. Rows
+are survivors before a chunk's first column, and successors within it).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -35,10 +37,10 @@ class Pass:
     """What one forward pass does: its kind, the rows it writes and where their new tokens stand.
 
     Attributes:
-        kind: "prefill", "history" or "chunk".
+        kind: "prefill", "history", "chunk" or "peek".
         positions: ``[rows, n]`` absolute positions of the new tokens.
         slots, lengths: prefill: the slots of the prompts in the row, and how many tokens each has.
-        offset: chunk: the first column written.
+        offset: chunk: the first column written; peek: columns of the chunk that there are.
         column: ``[1]`` the same, where it is known on the device alone: then all columns are attended to, under a mask.
         starts: ``[rows]`` tokens of the history that each row attends to (history: including the new one).
         prompt_lengths: ``[rows]``.
@@ -165,6 +167,8 @@ class SegmentCache(Cache):
         pair = (key_states, value_states)
         slots, survivors, _ = self.shape
         heads, n, _ = key_states.shape[1:]
+        if now.kind == "peek":
+            return layer
         if now.kind == "prefill":
             layer.prompt = self._room(layer.prompt, (slots, heads), pair, now.prompt)
             keys, values = layer.prompt
@@ -282,6 +286,8 @@ class SegmentCache(Cache):
 
     def chunk_columns(self, n: int) -> int:
         """Columns of the chunk that a pass of n tokens attends to."""
+        if self.now.kind == "peek":
+            return self.now.offset
         if self.now.kind != "chunk":
             return 0
         return self.columns if self.now.column is not None else self.now.offset + n
@@ -289,11 +295,11 @@ class SegmentCache(Cache):
     def begin(self, now: Pass) -> None:
         """A forward pass starts: this is what it does."""
         self.now, self._masks, self.written = now, {}, 0
-        self.layers = self.states.begin(now.kind, now.inside)
+        self.layers = self.states.begin(now.kind, now.inside, now.offset)
 
     def end(self) -> None:
         """The forward pass is over."""
-        self.states.end(self.now.kind, self.now.slots, self.now.inside)
+        self.states.end(self.now.kind, self.now.slots, self.now.inside, self.now.offset)
 
     def mask(self, rule: "MaskRule | None", columns: int, device, dtype) -> torch.Tensor:
         """Additive mask ``[rows, n, prompt + history + chunk columns]`` of the current pass."""

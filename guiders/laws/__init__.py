@@ -19,6 +19,7 @@ from guiders.laws.laws import (
     unlimited_chunk_equals_best_of,
     whole_value,
 )
+from guiders.laws.peek import peeks_leave_no_trace
 
 __all__ = [
     "batch_mates_do_not_matter",
@@ -30,6 +31,7 @@ __all__ = [
     "follows",
     "greedy_equals_transformers",
     "off_equals_base",
+    "peeks_leave_no_trace",
     "stepped_log_probs",
     "threads_do_not_matter",
     "unlimited_chunk_equals_best_of",
