@@ -7,11 +7,12 @@ from functools import cached_property
 import torch
 
 from guiders.errors import GuiderError
+from guiders.models.heads import check_language_model
 from guiders.models.lm import LM
 from guiders.models.vocab import check_same_vocabulary, first_difference
 from guiders.search import BestOfN, ChunkBeam, Sample
-from guiders.token import Implicit, QGuidance
-from guiders.value import Explicit, ImplicitValue, Value
+from guiders.token import TokenGuide
+from guiders.value import Value
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,8 @@ class Guider:
 
     Args:
         base: the model that is guided.
-        token: what changes the next-token distribution; None, one, or several whose shifts add up.
+        token: what changes the next-token distribution; None, one, or several: the shifts of additive ones
+            add up, guides with a memory follow in their order.
         value: what scores a prefix or a whole response; needed by every search but `Sample`.
         search: which hypotheses live.
 
@@ -30,7 +32,7 @@ class Guider:
     """
 
     base: LM
-    token: Implicit | QGuidance | Sequence[Implicit | QGuidance] | None = None
+    token: TokenGuide | Sequence[TokenGuide] | None = None
     value: Value | None = None
     search: Sample | BestOfN | ChunkBeam = field(default_factory=Sample)
 
@@ -52,7 +54,7 @@ class Guider:
         """Hold every part to what the decoder asks of it."""
         _check_model(self.base, "base")
         for guide in self.guides:
-            _check_part(guide, "token", ("models", "shift"))
+            _check_part(guide, "token", ("models", "state" if with_memory(guide) else "shift"))
         _check_part(self.search, "search", ("survivors", "successors", "length", "divergence"))
         if self.value is not None:
             _check_part(self.value, "value", ("scorer",))
@@ -72,11 +74,16 @@ class Guider:
         return self.search.survivors * self.search.successors
 
     @property
-    def guides(self) -> tuple[Implicit | QGuidance, ...]:
+    def guides(self) -> tuple[TokenGuide, ...]:
         """The token guides, none, one or several."""
         if self.token is None:
             return ()
         return tuple(self.token) if isinstance(self.token, Sequence) else (self.token,)
+
+    @property
+    def remembering(self) -> tuple[TokenGuide, ...]:
+        """The token guides with a view and a memory; none of them leaves all steps capturable."""
+        return tuple(guide for guide in self.guides if with_memory(guide))
 
     @property
     def models(self) -> tuple[LM, ...]:
@@ -111,17 +118,14 @@ class Guider:
         Raises:
             GuiderError: a value model where a language model belongs, or the other way round.
         """
-        language = [self.base, *(lm for guide in self.guides if isinstance(guide, Implicit) for lm in guide.models)]
-        if isinstance(self.value, ImplicitValue):
-            language += self.value.models
-        for lm in language:
-            if hasattr(lm.model, "score_head"):
-                raise GuiderError(f"{lm.name} is a value model; its place here is a language model's")
-        if isinstance(self.value, Explicit) and not hasattr(self.value.model.model, "score_head"):
-            raise GuiderError(f'{self.value.model.name} has no value head; load a value model, with head="value"')
+        check_language_model(self.base)
+        parts: tuple[TokenGuide | Value | None, ...] = (*self.guides, self.value)
+        for part in parts:
+            if part is not None and hasattr(part, "check"):
+                part.check()
 
     def combine(self, logits: list[torch.Tensor]) -> torch.Tensor:
-        """Guided logits ``[..., V]`` from the base's logits and then each token guide's models'.
+        """Logits ``[..., V]`` with the additive guides, from the base's logits and then each token guide's models'.
 
         Tables wider than the shared vocabulary (padded to a round number) are cut to the narrowest, the value's among
         them. Half precision is widened: a difference of log-probabilities of two models would lose most of its digits.
@@ -131,8 +135,14 @@ class Guider:
         guided = base.float() if base.dtype in (torch.bfloat16, torch.float16) else base
         for guide in self.guides:
             some, rest = rest[: len(guide.models)], rest[len(guide.models) :]
-            guided = guided + _unmasked(guide.shift(*(x.to(guided.dtype) for x in some)), guided)
+            if not with_memory(guide):
+                guided = guided + _unmasked(guide.shift(*(x.to(guided.dtype) for x in some)), guided)
         return guided
+
+
+def with_memory(guide: TokenGuide) -> bool:
+    """Does this guide want a view and a memory? One that does not say so is additive."""
+    return getattr(guide, "memory", False)
 
 
 def _unmasked(shift: torch.Tensor, guided: torch.Tensor) -> torch.Tensor:

@@ -7,6 +7,7 @@ freed before, so that the cost comes and goes with the history of the process.
 
 import ctypes
 import sys
+import threading
 from contextlib import contextmanager
 from functools import cache
 
@@ -17,6 +18,7 @@ KEPT = ((M_MMAP_THRESHOLD, 1 << 30), (M_TRIM_THRESHOLD, (1 << 31) - 1))
 # what glibc's own adaptation ends at, and the largest threshold that older versions take
 USUAL = ((M_MMAP_THRESHOLD, 1 << 25), (M_TRIM_THRESHOLD, 1 << 26))
 _inside = 0
+_counting = threading.Lock()
 
 
 @contextmanager
@@ -30,17 +32,19 @@ def keeping_memory(device: torch.device):
     if libc is None:
         yield
         return
-    _inside += 1
-    try:
+    with _counting:
+        _inside += 1
         for name, value in USUAL + KEPT:
             libc.mallopt(name, value)
+    try:
         yield
     finally:
-        _inside -= 1
-        if not _inside:
-            for name, value in USUAL:
-                libc.mallopt(name, value)
-            libc.malloc_trim(0)
+        with _counting:
+            _inside -= 1
+            if not _inside:
+                for name, value in USUAL:
+                    libc.mallopt(name, value)
+                libc.malloc_trim(0)
 
 
 @cache

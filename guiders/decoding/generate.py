@@ -33,8 +33,8 @@ def generate(
     """Decode every prompt with guidance; yields each as it finishes, in any order.
 
     A response depends on its prompt, the guider and the sampling alone: not on its batch-mates, the batch size or the
-    order (rounding of floating-point sums aside). Running out of memory halves the batch and goes on. One thread at a
-    time may decode with the same models.
+    order (rounding of floating-point sums aside). Running out of memory halves the batch and goes on. Any number of
+    threads may decode: those that share a model take turns, pass by pass.
 
     Args:
         prompts: texts, lists of messages, or lists of token ids.

@@ -5,13 +5,16 @@ It is one of transformers' attention functions, so that no architecture is rewri
 window, chunks) is read from the mask that the model itself makes, in a form that can be asked about any position.
 """
 
+from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 
 from guiders.errors import GuiderError
+from guiders.kv.exclusive import configurations, exclusive
 from guiders.kv.masks import MaskRule, segment_mask
 from guiders.kv.passes import Pass
 from guiders.kv.segments import SegmentCache
@@ -28,27 +31,30 @@ WITHOUT_EFFECT = {
     "return_dict",
 }
 WITHOUT_EFFECT |= {"return_dict", "output_attentions", "output_hidden_states", "output_router_logits"}
-_active: list[SegmentCache] = []
+# transformers hands no cache to an attention function: the pass that runs in this thread leaves its own here
+_active: ContextVar[SegmentCache] = ContextVar("guiders_active_cache")
 
 
 @contextmanager
-def attending(model: torch.nn.Module, cache: SegmentCache, now: Pass):
-    """Run a forward pass of `model` with this cache: its attention is ours inside, its own outside."""
+def attending(model: torch.nn.Module, cache: SegmentCache, now: Pass) -> Iterator[None]:
+    """Run a forward pass of `model` with this cache: its attention is ours inside, its own outside. Other threads wait
+    for their turn with this model."""
     AttentionInterface.register(NAME, segment_attention)
     AttentionMaskInterface.register(NAME, segment_mask)
-    configs = {id(m.config): m.config for m in (model, getattr(model, "backbone", model))}.values()
-    before = [config._attn_implementation for config in configs]
-    cache.begin(now)
-    _active.append(cache)
-    try:
-        for config in configs:
-            config._attn_implementation = NAME
-        yield
-        cache.end()
-    finally:
-        _active.pop()
-        for config, name in zip(configs, before, strict=True):
-            config._attn_implementation = name
+    with exclusive(model):
+        configs = configurations(model)
+        before = [config._attn_implementation for config in configs]
+        cache.begin(now)
+        outer = _active.set(cache)
+        try:
+            for config in configs:
+                config._attn_implementation = NAME
+            yield
+            cache.end()
+        finally:
+            _active.reset(outer)
+            for config, name in zip(configs, before, strict=True):
+                config._attn_implementation = name
 
 
 def segment_attention(
@@ -86,7 +92,7 @@ def segment_attention(
         rule = attention_mask
     else:
         rule = None if sliding_window is None else MaskRule.window(sliding_window)
-    cache = _active[-1]
+    cache = _active.get()
     layer = cache.write(key, value)
     if vars(module).get("attn_temperature_tuning") and not module.use_rope:
         query = _tempered(module, query, cache.now.positions)
@@ -97,7 +103,8 @@ def segment_attention(
             for start, stop in cache.now.spans
         ]
         return torch.cat(parts, 1), None
-    return _shared_attention(cache, layer, query, scaling, rule, softcap, s_aux), None
+    own = (key, value) if cache.now.kind == "peek" else None
+    return _shared_attention(cache, layer, query, scaling, rule, softcap, s_aux, own), None
 
 
 def _tempered(module, query, positions):
@@ -140,11 +147,15 @@ def _softmax(scores, dtype):
     return scores.softmax(-1, dtype=wide).to(dtype)
 
 
-def _shared_attention(cache, layer, query, scaling, rule, softcap, sinks):
-    """Scores against each segment once per shared copy, one softmax over all of them."""
+def _shared_attention(cache, layer, query, scaling, rule, softcap, sinks, own=None):
+    """Scores against each segment once per shared copy, one softmax over all of them.
+
+    Args:
+        own: keys and values ``[rows, H, n, D]`` that each new token alone sees beside the segments: its own, of a peek.
+    """
     now = cache.now
     slots, survivors, successors = cache.shape
-    successors = successors if now.kind == "chunk" else 1
+    successors = successors if now.kind == "chunk" or (now.kind == "peek" and now.offset) else 1
     rows, heads, n, width = query.shape
     kv_heads = layer.prompt[0].shape[1]
     groups = heads // kv_heads  # query heads of one key-value head are rows of one product, as are the new tokens
@@ -160,10 +171,15 @@ def _shared_attention(cache, layer, query, scaling, rule, softcap, sinks):
         scores.append((query.view(*of_survivor, width) @ layer.history[0][..., : now.history]).view(*shape, -1))
     if columns:
         scores.append(query @ layer.chunk[0][:columns].movedim(0, -1))
+    if own is not None:
+        own = [x.reshape(slots, survivors, successors, kv_heads, 1, n, -1).movedim(3, 1) for x in own]
+        scores.append((query.view(*shape[:-1], groups, n, width) * own[0]).sum(-1).view(*shape, 1))
     scores = torch.cat(scores, -1)
     if softcap is not None:
         scores = softcap * torch.tanh(scores / softcap)
     mask = cache.mask(rule, columns, scores.device, scores.dtype)
+    if own is not None:
+        mask = torch.nn.functional.pad(mask, (0, 1))
     scores.view(*shape[:-1], groups, n, -1).add_(mask.view(slots, 1, survivors, successors, 1, n, -1))
     if sinks is not None:
         sink = sinks.to(scores).view(1, kv_heads, 1, 1, groups, 1).expand(*shape[:-1], groups, n)
@@ -180,6 +196,9 @@ def _shared_attention(cache, layer, query, scaling, rule, softcap, sinks):
         start = stop
     if columns:
         _add_mixed(output, weights[..., start : start + columns], layer.chunk[1][:columns])
+        start += columns
+    if own is not None:
+        output += (weights[..., start].view(*shape[:-1], groups, n, 1) * own[1]).view(*shape, -1)
     output = output.view(*shape[:-1], groups, n, -1).permute(0, 2, 3, 5, 1, 4, 6)
     return output.reshape(rows, n, heads, -1).contiguous()  # some architectures take a view of it
 

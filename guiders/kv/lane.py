@@ -1,6 +1,7 @@
 """A model and its segmented cache, moving along with the slots of the decoder."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 
 import torch
 
@@ -8,6 +9,7 @@ from guiders.cpu.head import HeadBuffer
 from guiders.cpu.packed import PackedWeights
 from guiders.errors import GuiderError
 from guiders.kv.attention import attending
+from guiders.kv.exclusive import exclusive
 from guiders.kv.passes import Pass, in_a_row, in_groups
 from guiders.kv.segments import SegmentCache
 from guiders.models.lm import LM
@@ -39,8 +41,9 @@ class Lane:
         self.device = lm.device
         self.cache = SegmentCache(slots, survivors, successors, columns, fixed, lm.config)
         self.recurrent = self.cache.states.recurrent
-        self.head = HeadBuffer(lm.model)
-        self.packed = PackedWeights(lm.model, besides=self.head.head)
+        with exclusive(lm.model):  # another thread's pass puts forward functions of its own in their place
+            self.head = HeadBuffer(lm.model)
+            self.packed = PackedWeights(lm.model, besides=self.head.head)
         self.block = 64 if fixed else 1
         self.column = torch.zeros(1, dtype=torch.long, device=self.device) if fixed else None
         self.some_tokens = CPU_TOKENS if self.device.type == "cpu" else GPU_TOKENS
@@ -164,6 +167,39 @@ class Lane:
         for at in range(0, n, some):
             yield at, self.consume(tokens[..., at : at + some], starts, counts)
 
+    def peek(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Logits after m alternatives to every row's next token, which are read and not kept: the cache, and what the
+        last pass put out, are as they were.
+
+        Args:
+            tokens: ``[P, S, K, m]``, or ``[P, S, 1, m]`` before the chunk's first token, which successors share.
+
+        Returns:
+            ``[P, S, K or 1, m, V]``, in memory of its own.
+
+        Raises:
+            GuiderError: a lane of fixed addresses, which does not know its column on the host.
+        """
+        if self.column is not None:
+            raise GuiderError(f"{self.lm.name}: peeks can't be captured as CUDA graphs; leave graphs off")
+        asked, tokens = tokens.shape, tokens.to(self.device)
+        if not self.offset:
+            tokens = tokens.flatten(2)[:, :, None]  # successors are one still: their alternatives are a survivor's
+        each, m = tokens.shape[2:]
+        # a recurrent layer has one state for a row: one alternative at a time
+        parts = [self._peek(some, each) for some in tokens.split(1 if self.recurrent else m, -1)]
+        return torch.cat(parts, -2).view(*asked, -1)
+
+    def _peek(self, tokens: torch.Tensor, each: int) -> torch.Tensor:
+        """See `peek`; each: rows of a survivor."""
+        rows, m = tokens[..., 0].numel(), tokens.shape[-1]
+        lengths = self._survivor_lengths().repeat_interleave(each, 1).reshape(-1)
+        starts = self.starts.repeat_interleave(each, 1).reshape(-1)
+        positions = (lengths + starts + self.offset)[:, None].expand(-1, m)
+        now = Pass("peek", positions, offset=self.offset, starts=starts, prompt_lengths=lengths, **self._read())
+        self._evaluated += rows * m
+        return self._forward(tokens.reshape(rows, m), now, kept=False).view(*tokens.shape, -1)
+
     def commit(self, parents, rows, counts, identity: bool, starts: torch.Tensor | None = None) -> None:
         """Make the chosen rows the survivors.
 
@@ -226,10 +262,15 @@ class Lane:
     def _survivor_lengths(self) -> torch.Tensor:
         return self.prompt_lengths[:, None].expand(self.starts.shape)
 
-    def _forward(self, tokens, now: Pass, keep: torch.Tensor | int = 0) -> torch.Tensor:
+    def _forward(self, tokens, now: Pass, keep: torch.Tensor | int = 0, kept: bool = True) -> torch.Tensor:
+        """One pass. kept: its logits may lie where those of the last pass did, and its shape comes again."""
         # rows past their limit still compute: their positions must stay inside the model's table
         positions = now.positions.clamp(max=self.lm.max_length - 1)
-        with attending(self.model, self.cache, now), self.head.used(), self.packed.used(tokens.numel()):
+        with (
+            attending(self.model, self.cache, now),
+            self.head.used() if kept else nullcontext(),
+            self.packed.used(tokens.numel()) if kept else nullcontext(),
+        ):
             output = self.model(
                 input_ids=tokens,
                 position_ids=positions,

@@ -1,7 +1,9 @@
 """What one forward pass does to a segmented cache.
 
-It is of one of three kinds: ``prefill`` (new prompts, one after the other in a single row, written to the prompt
-segment), ``history`` (rows are survivors) and ``chunk`` (rows are successors).
+It is of one of four kinds: ``prefill`` (new prompts, one after the other in a single row, written to the prompt
+segment), ``history`` (rows are survivors), ``chunk`` (rows are successors) and ``peek`` (alternatives to every row's
+next token, all at the same position, each of which sees what the row sees and itself; nothing is written. Rows are
+survivors before a chunk's first column, and successors within it).
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,10 +18,10 @@ class Pass:
     """What one forward pass does: its kind, the rows it writes and where their new tokens stand.
 
     Attributes:
-        kind: "prefill", "history" or "chunk".
+        kind: "prefill", "history", "chunk" or "peek".
         positions: ``[rows, n]`` absolute positions of the new tokens.
         slots, lengths: prefill: the slots of the prompts in the row, and how many tokens each has.
-        offset: chunk: the first column written.
+        offset: chunk: the first column written; peek: columns of the chunk that there are.
         column: ``[1]`` the same, where it is known on the device alone: then all columns are attended to, under a mask.
         starts: ``[rows]`` tokens of the history that each row attends to (history: including the new one).
         prompt_lengths: ``[rows]``.

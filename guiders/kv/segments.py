@@ -86,6 +86,8 @@ class SegmentCache(Cache):
         pair = (key_states, value_states)
         slots, survivors, _ = self.shape
         heads, n, _ = key_states.shape[1:]
+        if now.kind == "peek":
+            return layer
         if now.kind == "prefill":
             layer.prompt = self._room(layer.prompt, (slots, heads), pair, now.prompt)
             keys, values = layer.prompt
@@ -204,6 +206,8 @@ class SegmentCache(Cache):
 
     def chunk_columns(self, n: int) -> int:
         """Columns of the chunk that a pass of n tokens attends to."""
+        if self.now.kind == "peek":
+            return self.now.offset
         if self.now.kind != "chunk":
             return 0
         return self.columns if self.now.column is not None else self.now.offset + n
@@ -211,11 +215,11 @@ class SegmentCache(Cache):
     def begin(self, now: Pass) -> None:
         """A forward pass starts: this is what it does."""
         self.now, self._masks, self.written = now, {}, 0
-        self.layers = self.states.begin(now.kind, now.inside)
+        self.layers = self.states.begin(now.kind, now.inside, now.offset)
 
     def end(self) -> None:
         """The forward pass is over."""
-        self.states.end(self.now.kind, self.now.slots, self.now.inside)
+        self.states.end(self.now.kind, self.now.slots, self.now.inside, self.now.offset)
 
     def mask(self, rule: MaskRule | None, columns: int, device, dtype) -> torch.Tensor:
         """Additive mask ``[rows, n, prompt + history + chunk columns]`` of the current pass."""

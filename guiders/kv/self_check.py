@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import torch
 
 from guiders.errors import GuiderError
+from guiders.kv.exclusive import exclusive
 from guiders.kv.lane import Lane
 from guiders.models.lm import LM
 
@@ -31,12 +32,15 @@ def check_cacheable(lm: LM) -> None:
     """
     if lm.checked:
         return
-    _check_positions(lm)
-    _compare(lm, "")
-    with shortened(lm.model) as names:
-        if names:
-            _compare(lm, f" beyond its {' and '.join(sorted(names))}")
-    lm.checked = True
+    with exclusive(lm.model):  # all of it: meanwhile the model is shortened
+        if lm.checked:
+            return
+        _check_positions(lm)
+        _compare(lm, "")
+        with shortened(lm.model) as names:
+            if names:
+                _compare(lm, f" beyond its {' and '.join(sorted(names))}")
+        lm.checked = True
 
 
 @contextmanager

@@ -53,8 +53,8 @@ class RecurrentStates:
         self.rows: list = []  # rows [P * S * K]
         self.before: list[torch.Tensor] = []
 
-    def begin(self, kind: str, inside: torch.Tensor | None) -> list:
-        """The layers that a pass of this kind reads and writes. `inside`: see `guiders.kv.segments.Pass`."""
+    def begin(self, kind: str, inside: torch.Tensor | None, offset: int = 0) -> list:
+        """The layers that a pass of this kind reads and writes. `inside`, `offset`: see `guiders.kv.segments.Pass`."""
         if not self.recurrent:
             return []
         if kind == "prefill":
@@ -62,10 +62,14 @@ class RecurrentStates:
             return self.prompt
         if kind == "history":
             return self.survivors
+        if kind == "peek":
+            layers = self.rows if offset else self.survivors
+            self.before = [states[key].clone() for states, key in _tensors(layers)]
+            return layers
         self.before = [] if inside is None else [states[key].clone() for states, key in _tensors(self.rows)]
         return self.rows
 
-    def end(self, kind: str, slots: tuple[int, ...], inside: torch.Tensor | None) -> None:
+    def end(self, kind: str, slots: tuple[int, ...], inside: torch.Tensor | None, offset: int = 0) -> None:
         """The pass is over: what it wrote goes to those who go on from it."""
         if not self.recurrent:
             return
@@ -82,6 +86,11 @@ class RecurrentStates:
             self.prompt = []
         elif kind == "history":
             self._spread()
+        elif kind == "peek":
+            layers = self.rows if offset else self.survivors
+            for (states, key), old in zip(_tensors(layers), self.before, strict=True):
+                states[key].copy_(old)
+            self.before = []
         elif inside is not None:
             for (states, key), old in zip(_tensors(self.rows), self.before, strict=True):
                 kept = inside.to(old.device).view(-1, *[1] * (old.dim() - 1))

@@ -13,11 +13,13 @@ from guiders.laws.laws import (
     ended_takes_one_slot,
     follows,
     greedy_equals_transformers,
+    off_equals_base,
     stepped_log_probs,
+    threads_do_not_matter,
     unlimited_chunk_equals_best_of,
-    weight_zero_equals_base,
     whole_value,
 )
+from guiders.laws.peek import peeks_leave_no_trace
 
 __all__ = [
     "batch_mates_do_not_matter",
@@ -28,8 +30,10 @@ __all__ = [
     "ended_takes_one_slot",
     "follows",
     "greedy_equals_transformers",
+    "off_equals_base",
+    "peeks_leave_no_trace",
     "stepped_log_probs",
+    "threads_do_not_matter",
     "unlimited_chunk_equals_best_of",
-    "weight_zero_equals_base",
     "whole_value",
 ]

@@ -7,8 +7,10 @@
 where you can: in lower precision a rounding error can turn a draw.
 """
 
+import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import torch
@@ -29,10 +31,11 @@ def check(guider: Guider, prompts: Sequence, sampling: Sampling, tolerance: floa
     Raises:
         AssertionError: one does not hold; the message says which, and where.
     """
-    weight_zero_equals_base(guider, prompts, sampling)
+    off_equals_base(guider, prompts, sampling)
     greedy_equals_transformers(guider, prompts, sampling.max_new_tokens)
     cached_logits_equal_formula(guider, prompts, sampling, tolerance)
     batch_mates_do_not_matter(guider, prompts, sampling)
+    threads_do_not_matter(guider, prompts, sampling)
     ended_takes_one_slot(guider, prompts, sampling)
     if guider.value is not None:
         cached_value_equals_rescore(guider, prompts, sampling, tolerance)
@@ -44,13 +47,15 @@ def decode(guider: Guider, prompts: Sequence, sampling: Sampling, **options) -> 
     return sorted(generate(guider, prompts, sampling, **options), key=lambda generation: generation.index)
 
 
-def weight_zero_equals_base(guider: Guider, prompts: Sequence, sampling: Sampling) -> None:
-    """Token guidance of weight 0 draws the base's own responses, and its KL is 0."""
-    zero = tuple(replace(guide, weight=0.0) for guide in guider.guides)
-    guided = decode(Guider(guider.base, token=zero), prompts, sampling)
+def off_equals_base(guider: Guider, prompts: Sequence, sampling: Sampling) -> None:
+    """Token guidance that is switched off draws the base's own responses, and its KL is 0."""
+    off = tuple(guide.off() for guide in guider.guides)
+    guided = decode(Guider(guider.base, token=off), prompts, sampling)
     for ours, base in zip(guided, decode(Guider(guider.base), prompts, sampling), strict=True):
-        _equal(ours, base, "token guidance of weight 0 and the base")
-        assert abs(ours.kl - base.kl) <= 1e-6, f"prompt {ours.index}: weight 0 has another KL than the base: {ours.kl}"
+        _equal(ours, base, "token guidance that is off and the base")
+        assert abs(ours.kl - base.kl) <= 1e-6, (
+            f"prompt {ours.index}: guidance that is off has another KL than the base: {ours.kl}"
+        )
 
 
 def greedy_equals_transformers(guider: Guider, prompts: Sequence, max_new_tokens: int) -> None:
@@ -113,19 +118,38 @@ def batch_mates_do_not_matter(guider: Guider, prompts: Sequence, sampling: Sampl
         _equal(replace(generation, index=mate.index), mate, "reversed order and the given one")
 
 
+def threads_do_not_matter(guider: Guider, prompts: Sequence, sampling: Sampling) -> None:
+    """Two threads at once, of two guiders that share a base: each writes what it writes alone."""
+    guiders = (guider, Guider(guider.base, token=guider.token))
+    alone = [decode(one, prompts, sampling) for one in guiders]
+    together = threading.Barrier(len(guiders))
+
+    def at_once(one: Guider) -> list[Generation]:
+        together.wait()
+        return decode(one, prompts, sampling)
+
+    with ThreadPoolExecutor(len(guiders)) as pool:
+        for expected, found in zip(alone, pool.map(at_once, guiders), strict=True):
+            for one, other in zip(found, expected, strict=True):
+                _equal(one, other, "a thread beside another one and alone")
+
+
 def cached_value_equals_rescore(guider: Guider, prompts: Sequence, sampling: Sampling, tolerance: float = 1e-6) -> None:
-    """The value that chose a response, gathered chunk by chunk, equals that of the whole response at once."""
+    """The value that chose a response, gathered chunk by chunk, equals that of the whole response at once, by the
+    same scorer and by the slow formula (`Value.rescore`)."""
     search = guider.search if guider.search.selects else ChunkBeam(2, 2, 3)
     for generation in decode(replace(guider, search=search), prompts, sampling):
         ended = generation.finish_reason != "length"
-        value = whole_value(guider, prompts[generation.index], list(generation.tokens), ended, sampling.stop)
-        found = torch.tensor(generation.value, dtype=torch.float64)
-        _near(
-            found,
-            torch.tensor(value, dtype=torch.float64),
-            tolerance,
-            f"prompt {generation.index}: the value, cached and of the whole",
-        )
+        prompt, tokens = prompts[generation.index], list(generation.tokens)
+        (slow,) = guider.value.rescore(guider, prompt, [tokens], [ended], sampling.stop)
+        expected = {"at once": whole_value(guider, prompt, tokens, ended, sampling.stop), "by the slow formula": slow}
+        for how, value in expected.items():
+            _near(
+                torch.tensor(generation.value, dtype=torch.float64),
+                torch.tensor(value, dtype=torch.float64),
+                tolerance,
+                f"prompt {generation.index}: the value, chunk by chunk and {how}",
+            )
 
 
 def unlimited_chunk_equals_best_of(guider: Guider, prompts: Sequence, sampling: Sampling) -> None:

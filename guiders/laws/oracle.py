@@ -6,16 +6,15 @@ random numbers of `guiders.sampling`, and none of the machinery: both must give 
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
 
 from guiders.guider import Generation, Guider
 from guiders.models.lm import LM
-from guiders.models.vocab import first_difference
 from guiders.sampling import Sampling, distribution, draw, prompt_key, uniforms
-from guiders.value import Explicit, ImplicitValue
 
 
 @dataclass(frozen=True)
@@ -105,8 +104,9 @@ def _decode(guider: Guider, index: int, prompt, sampling: Sampling, cached: bool
         order = list(range(len(rows)))
         over = done >= limit
         if search.selects or (width > 1 and (over or all(h.end for h in rows))):
-            rows, positions = rescored(guider, prompt, rows, sampling.stop, appended=released and over)
-            scored += positions
+            with counting(getattr(guider.value, "models", ())) as read:
+                rows = rescored(guider, prompt, rows, sampling.stop, appended=released and over)
+            scored += read["positions"]
             valid = [i for i in order if released or i % successors == 0 or not beam[i // successors].end]
             order = _best(rows, valid, released)
         beam = [rows[i] for i in order[:width]]
@@ -129,14 +129,14 @@ def _decode(guider: Guider, index: int, prompt, sampling: Sampling, cached: bool
 
 
 def _guided(guider: Guider, readers: list[Reader], texts: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Guided and plain logits of every row: ``log π + Σ_i w_i (log π_i⁺ − log π_i⁻)`` over the shared ids."""
+    """Guided and plain logits of every row, over the shared ids."""
     logits = [reader.logits(texts) for reader in readers]
     width = min(*(x.shape[-1] for x in logits), *(lm.config.vocab_size for lm in guider.readers))
     logits = [x[:, :width].to(torch.promote_types(x.dtype, torch.float32)).to(logits[0].device) for x in logits]
-    guided = logits[0]
-    for i, guide in enumerate(guider.guides):
-        tuned, untuned = (x.log_softmax(-1) for x in logits[1 + 2 * i : 3 + 2 * i])
-        guided = guided + guide.weight * (tuned - untuned)
+    guided, rest = logits[0], logits[1:]
+    for guide in guider.guides:
+        own, rest = rest[: len(guide.models)], rest[len(guide.models) :]
+        guided = guided + guide.shift(*own)
     return guided, logits[0]
 
 
@@ -165,50 +165,28 @@ def _shown(base: LM, tokens: tuple[int, ...], stops: tuple[str, ...]) -> str:
     return text
 
 
-def _retokenised(lm: LM, prompt: str, text: str) -> list[int]:
-    """The text's tokens where it follows the prompt, or a line break where a token would reach into the prompt."""
-    for before in (prompt, "\n", ""):
-        first, both = (lm.tokenizer(one, add_special_tokens=False)["input_ids"] for one in (before, before + text))
-        if both[: len(first)] == first:
-            return both[len(first) :]
-    raise AssertionError("every list of tokens begins with none")
+@contextmanager
+def counting(models: Iterable[LM]) -> Iterator[dict[str, int]]:
+    """Counts the token positions that these models read inside, prompts and padding included."""
+    read = {"positions": 0}
+
+    def watch(module: torch.nn.Module, args: tuple, kwargs: dict) -> None:
+        read["positions"] += kwargs["input_ids"].numel()
+
+    hooks = [lm.model.register_forward_pre_hook(watch, with_kwargs=True) for lm in dict.fromkeys(models)]
+    try:
+        yield read
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def rescored(
-    guider: Guider, prompt, rows: list[Hypothesis], stops: tuple[str, ...], appended: bool
-) -> tuple[list[Hypothesis], int]:
+    guider: Guider, prompt: object, rows: list[Hypothesis], stops: tuple[str, ...], appended: bool
+) -> list[Hypothesis]:
     """Every row with its value, from the whole text; `appended` puts an end token after rows that were cut."""
-    value, base = guider.value, guider.base
-    models = [value.model] if isinstance(value, Explicit) else [value.tuned, value.untuned]
-    values, positions = [0.0] * len(rows), 0
-    retokenised = any(first_difference(base.tokenizer, lm.tokenizer) for lm in models)
-    for sign, lm in zip((1, -1), models, strict=False):
-        start = lm.encode_prompt(prompt)
-        responses = [list(h.tokens) + [base.tokenizer.eos_token_id] * (appended and not h.end) for h in rows]
-        if retokenised:
-            asked = base.decode(list(prompt)) if isinstance(prompt[0], int) else prompt
-            start = lm.encode_prompt(asked)
-            texts = [_shown(base, h.tokens, stops).rstrip("\ufffd") for h in rows]
-            responses = [
-                _retokenised(lm, lm.render(asked), text) + [lm.tokenizer.eos_token_id] * bool(h.end or appended)
-                for text, h in zip(texts, rows, strict=True)
-            ]
-        texts = [start + response for response in responses]
-        longest = max(map(len, texts))
-        # causal models don't see what comes after: padding on the right needs no mask
-        batch = torch.tensor([text + [0] * (longest - len(text)) for text in texts], device=lm.device)
-        logits = lm.model(input_ids=batch, use_cache=False).logits
-        positions += (longest - len(start)) * len(rows)
-        for i, text in enumerate(texts):
-            values[i] += sign * _value(value, lm, logits[i, : len(text)], batch[i, : len(text)], len(start))
-    return [replace(h, value=v) for h, v in zip(rows, values, strict=True)], positions
-
-
-def _value(value: Explicit | ImplicitValue, lm: LM, logits: torch.Tensor, text: torch.Tensor, start: int) -> float:
-    """One model's part: logits ``[n, ·]`` of a whole text ``[n]`` whose response begins at `start`."""
-    if isinstance(value, Explicit):
-        if lm.model.kind == "scalar":
-            return float(logits[-1, 0])
-        return float(logits[-2, text[-1]]) if len(text) > 1 else 0.0
-    log_probs = logits[start - 1 : -1].to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
-    return float(log_probs.gather(-1, text[start:, None]).sum())
+    end = guider.base.tokenizer.eos_token_id
+    responses = [[*h.tokens, end] if appended and not h.end else list(h.tokens) for h in rows]
+    ended = [bool(h.end) or appended for h in rows]
+    values = guider.value.rescore(guider, prompt, responses, ended, stops)
+    return [replace(h, value=v) for h, v in zip(rows, values, strict=True)]

@@ -8,6 +8,7 @@ import torch
 from transformers.utils import cached_file
 
 from guiders.errors import GuiderError
+from guiders.kv.exclusive import exclusive
 from guiders.models.damaged import naming_damaged_weights
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -55,7 +56,7 @@ class Adapted(torch.nn.Module):
         self._adapter = f"adapter_{len(getattr(model, 'peft_config', {}))}"
         if cached_file(path, WEIGHTS, _raise_exceptions_for_missing_entries=False) is None:
             raise GuiderError(f"{path}: no {WEIGHTS} there; save the adapter with save_pretrained")
-        with naming_damaged_weights(path):
+        with naming_damaged_weights(path), exclusive(model):
             try:
                 model.load_adapter(str(path), adapter_name=self._adapter)
             except (OSError, ValueError, RuntimeError) as error:

@@ -8,6 +8,7 @@ import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from guiders.errors import GuiderError
+from guiders.kv.exclusive import exclusive
 from guiders.models.damaged import naming_damaged_weights
 from guiders.models.vocab import check_ids
 
@@ -111,8 +112,10 @@ class Classifier:
             batch = self.tokenizer.pad(
                 {"input_ids": [texts[place] for place in places]}, padding_side="right", return_tensors="pt"
             ).to(self.model.device)
-            self.evaluated += batch["input_ids"].numel()
-            logits = self.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits.double()
+            with exclusive(self.model):
+                self.evaluated += batch["input_ids"].numel()
+                output = self.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
+            logits = output.logits.double()
             if logits.dim() == 3:  # a value at every position: the last one's is the text's
                 last = batch["attention_mask"].sum(-1) - 1
                 logits = logits[torch.arange(len(places), device=logits.device), last]

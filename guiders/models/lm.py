@@ -1,5 +1,6 @@
 """A language model as a guider sees it: weights loaded when first needed, a tokenizer, a prompt template."""
 
+import threading
 from functools import cached_property
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from guiders.errors import GuiderError
 from guiders.models.adapter import Adapted, adapter_base
 from guiders.models.damaged import naming_damaged_weights
 from guiders.models.prompt import Chat, LongPrompt, check_prompt, is_text
+
+_loading = threading.RLock()  # one for all: a model may be loaded on another one's weights
 
 
 class LM:
@@ -146,9 +149,13 @@ class LM:
     @cached_property
     def model(self) -> torch.nn.Module:
         """The weights, loaded on first use, in evaluation mode."""
-        with torch.inference_mode(False):  # weights that are first read while decoding can be trained later
-            model = self._model if isinstance(self._model, torch.nn.Module) else self._model()
-        return fuse_activations(model).eval()
+        with _loading:
+            if "model" in vars(self):  # another thread has read them meanwhile
+                return vars(self)["model"]
+            with torch.inference_mode(False):  # weights that are first read while decoding can be trained later
+                model = self._model if isinstance(self._model, torch.nn.Module) else self._model()
+            # kept before the lock is free, so that no other thread reads them again
+            return vars(self).setdefault("model", fuse_activations(model).eval())
 
     @property
     def config(self):

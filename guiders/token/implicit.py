@@ -1,16 +1,17 @@
 """Implicit token guidance: the log-probability difference of a small tuned and untuned model."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from guiders.errors import GuiderError
 from guiders.models.lm import LM
+from guiders.token.protocol import TokenGuide
 
 
 @dataclass(frozen=True)
-class Implicit:
+class Implicit(TokenGuide):
     """``log π_g = log_softmax(logits_π + w (log π⁺ − log π⁻))`` (Liu et al. 2024, eq. 5; EFT, Mitchell et al. 2023).
 
     Args:
@@ -32,12 +33,17 @@ class Implicit:
         """The models that read every token, in the order `shift` wants their logits."""
         return (self.tuned, self.untuned)
 
-    def shift(self, tuned: torch.Tensor, untuned: torch.Tensor) -> torch.Tensor:
+    def off(self) -> "Implicit":
+        """Weight 0."""
+        return replace(self, weight=0.0)
+
+    def shift(self, *logits: torch.Tensor) -> torch.Tensor:
         """What is added to the base's logits, up to a constant: ``[..., V]`` each.
 
         The log-softmax normalisers of the two models are constants over the vocabulary, and the guided distribution is
         normalised anyway.
         """
+        tuned, untuned = logits
         return (tuned - untuned).mul_(self.weight)
 
 

@@ -2,7 +2,7 @@
 
 from guiders.value.explicit import Explicit
 from guiders.value.implicit import ImplicitValue
-from guiders.value.protocol import Chunk, Scorer, Value
+from guiders.value.protocol import Chunk, Reads, Scorer, Value
 from guiders.value.reward import Reward
 
-__all__ = ["Chunk", "Explicit", "ImplicitValue", "Reward", "Scorer", "Value"]
+__all__ = ["Chunk", "Explicit", "ImplicitValue", "Reads", "Reward", "Scorer", "Value"]

@@ -1,17 +1,25 @@
 """Explicit value: a model with a value head scores the prefix."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
 from guiders.kv.lane import Lane
+from guiders.models.heads import check_value_model
 from guiders.models.lm import LM
 from guiders.models.vocab import first_difference
+from guiders.value.protocol import Reads, Value
+from guiders.value.rescore import whole_texts
 from guiders.value.text import TextScorer
+
+if TYPE_CHECKING:
+    from guiders.guider import Guider
 
 
 @dataclass(frozen=True)
-class Explicit:
+class Explicit(Value):
     """The value of a prefix by a value model (Liu et al. 2024, section 3.1; trained as FUDGE, Yang and Klein 2021).
 
     A scalar head gives V(y≤t) at the last token; a full-vocabulary head gives Q(y<t, y_t), the last token's logit
@@ -27,7 +35,26 @@ class Explicit:
     def models(self) -> tuple[LM, ...]:
         return (self.model,)
 
-    def scorer(self, guider, slots: int, columns: int):
+    def check(self) -> None:
+        check_value_model(self.model)
+
+    def reads(self, guider: "Guider") -> tuple[Reads, ...]:
+        return (Reads(self.model, head=False, last=self.model.model.kind == "scalar"),)
+
+    def rescore(
+        self,
+        guider: "Guider",
+        prompt: object,
+        responses: Sequence[Sequence[int]],
+        ended: Sequence[bool],
+        stop: Sequence[str] = (),
+    ) -> list[float]:
+        read = whole_texts(self.model, guider, prompt, responses, ended, stop)
+        if self.model.model.kind == "scalar":
+            return [float(output[-1, 0]) for output, _, _ in read]
+        return [float(output[-2, ids[-1]]) if len(ids) > 1 else 0.0 for output, ids, _ in read]
+
+    def scorer(self, guider: "Guider", slots: int, columns: int):
         search = guider.search
         if first_difference(guider.base.tokenizer, self.model.tokenizer):
             return TextScorer(guider.base, [self.model], [1.0], str(self.model.model.kind), slots, search)

@@ -1,18 +1,26 @@
 """Implicit value: the summed log-probability difference of a tuned and an untuned model."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
 from guiders.kv.lane import Lane
 from guiders.kv.log_probs import log_probs
+from guiders.models.heads import check_language_model
 from guiders.models.lm import LM
 from guiders.models.vocab import first_difference
+from guiders.value.protocol import Reads, Value
+from guiders.value.rescore import whole_texts
 from guiders.value.text import TextScorer
+
+if TYPE_CHECKING:
+    from guiders.guider import Guider
 
 
 @dataclass(frozen=True)
-class ImplicitValue:
+class ImplicitValue(Value):
     """``Σ_t log π⁺(y_t|x, y<t) − log π⁻(y_t|x, y<t)`` over the response's tokens (Rafailov et al. 2023; Zhou et al.
     2024, eq. 9).
 
@@ -30,16 +38,53 @@ class ImplicitValue:
     def models(self) -> tuple[LM, ...]:
         return (self.tuned, self.untuned)
 
-    def scorer(self, guider, slots: int, columns: int):
-        pair = [self.tuned, self.untuned]
+    def check(self) -> None:
+        for lm in self.models:
+            check_language_model(lm)
+
+    def reads(self, guider: "Guider") -> tuple[Reads, ...]:
+        if self._guiding(guider) is not None:
+            return ()
+        return tuple(Reads(lm, head=True, last=False) for lm in self.models)
+
+    def rescore(
+        self,
+        guider: "Guider",
+        prompt: object,
+        responses: Sequence[Sequence[int]],
+        ended: Sequence[bool],
+        stop: Sequence[str] = (),
+    ) -> list[float]:
+        by_text = any(first_difference(guider.base.tokenizer, lm.tokenizer) for lm in self.models)
+        tuned, untuned = (
+            [_summed(*whole) for whole in whole_texts(lm, guider, prompt, responses, ended, stop, by_text)]
+            for lm in self.models
+        )
+        return [one - other for one, other in zip(tuned, untuned, strict=True)]
+
+    def _guiding(self, guider: "Guider") -> int | None:
+        """The place among the guider's models of this very pair, or None."""
         stepping = guider.models
-        for lane in range(1, len(stepping) - 1):
-            # an end token put after a row that was cut was never stepped: guidance says nothing of it
-            if stepping[lane] is self.tuned and stepping[lane + 1] is self.untuned and not guider.search.released:
-                return _FromGuidance(lane)
+        for place in range(1, len(stepping) - 1):
+            if stepping[place] is self.tuned and stepping[place + 1] is self.untuned:
+                return place
+        return None
+
+    def scorer(self, guider: "Guider", slots: int, columns: int):
+        pair = [self.tuned, self.untuned]
+        lane = self._guiding(guider)
+        # an end token put after a row that was cut was never stepped: guidance says nothing of it
+        if lane is not None and not guider.search.released:
+            return _FromGuidance(lane)
         if any(first_difference(guider.base.tokenizer, lm.tokenizer) for lm in pair):
             return TextScorer(guider.base, pair, [1.0, -1.0], "log_prob", slots, guider.search)
         return _PairScorer(pair, slots, guider.search, columns, guider.base.device)
+
+
+def _summed(logits: torch.Tensor, ids: torch.Tensor, first: int) -> float:
+    """The log-probability of a text's tokens ``[n]`` from `first` on, from the logits ``[n, V]`` at each."""
+    wide = logits[first - 1 : -1].to(torch.promote_types(logits.dtype, torch.float32))
+    return float(wide.log_softmax(-1).gather(-1, ids[first:, None]).sum())
 
 
 class _FromGuidance:

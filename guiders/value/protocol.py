@@ -1,10 +1,16 @@
 """What a value does inside the decoder: score every row at the end of a chunk, from what its cache holds."""
 
-from collections.abc import Callable
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
+
+from guiders.models.lm import LM
+
+if TYPE_CHECKING:
+    from guiders.guider import Guider
 
 
 @dataclass
@@ -76,8 +82,56 @@ class Scorer(Protocol):
         """
 
 
-class Value(Protocol):
-    """A value: makes its scorer for a decoder."""
+@dataclass(frozen=True)
+class Reads:
+    """A model that reads a chunk's tokens at its boundary, for an account of what a value costs.
 
-    def scorer(self, guider, slots: int, columns: int) -> Scorer:
+    Attributes:
+        head: logits over the vocabulary are needed at every position. last: a row's last token is read with its chunk;
+            else once per survivor, with the next one.
+    """
+
+    lm: LM
+    head: bool
+    last: bool
+
+
+class Value(Protocol):
+    """A value: makes its scorer for a decoder. Inherit from it, and what you leave out is as here."""
+
+    @property
+    def models(self) -> tuple[LM, ...]:
+        """The language and value models that read the response: each one's context bounds it."""
+        return ()
+
+    def check(self) -> None:
+        """Are its models of the right kind? Asked once the weights may be read.
+
+        Raises:
+            GuiderError: one is not.
+        """
+
+    @abstractmethod
+    def scorer(self, guider: "Guider", slots: int, columns: int) -> Scorer:
         """State for so many slots, and chunks of at most `columns` tokens."""
+
+    @abstractmethod
+    def rescore(
+        self,
+        guider: "Guider",
+        prompt: object,
+        responses: Sequence[Sequence[int]],
+        ended: Sequence[bool],
+        stop: Sequence[str] = (),
+    ) -> list[float]:
+        """The same values from whole texts, without any cache: the slow formula that the scorer is held to.
+
+        Args:
+            responses: to one prompt, in the base's tokens, an end token included. ended: did each end, or was it cut?
+            stop: strings that cut a response's text.
+        """
+
+    def reads(self, guider: "Guider") -> tuple[Reads, ...]:
+        """The models that read every chunk beside the decoder's own; none where the value falls out of the guidance,
+        or reads texts in another way."""
+        return ()

@@ -1,15 +1,23 @@
 """A reward model as a value: a classifier scores the text so far as if it were the whole response."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
+from guiders.kv.exclusive import exclusive
 from guiders.models.classifier import Classifier
 from guiders.models.prompt import LongPrompt, as_text
+from guiders.value.protocol import Value
+from guiders.value.rescore import shown
+
+if TYPE_CHECKING:
+    from guiders.guider import Guider
 
 
 @dataclass(frozen=True)
-class Reward:
+class Reward(Value):
     """The reward of prompt and response as text. Exact for a whole response, as best-of-N asks; for a prefix it is what
     the reward model says of a text that stops there, which nothing has trained it for.
 
@@ -19,8 +27,20 @@ class Reward:
 
     model: Classifier
 
-    def scorer(self, guider, slots: int, columns: int):
+    def scorer(self, guider: "Guider", slots: int, columns: int):
         return _RewardScorer(self.model, guider.base, slots)
+
+    def rescore(
+        self,
+        guider: "Guider",
+        prompt: object,
+        responses: Sequence[Sequence[int]],
+        ended: Sequence[bool],
+        stop: Sequence[str] = (),
+    ) -> list[float]:
+        asked = as_text(guider.base, prompt)
+        asked = asked.prompt if isinstance(asked, LongPrompt) else asked
+        return self.model.rewards([(asked, shown(guider.base, tokens, stop)) for tokens in responses]).tolist()
 
 
 class _RewardScorer:
@@ -32,10 +52,7 @@ class _RewardScorer:
         self.model, self.base = model, base
         self.prompts: list = [None] * slots
         self._positions = torch.zeros(slots, dtype=torch.long)
-
-    @property
-    def evaluated(self):
-        return self.model.evaluated
+        self.evaluated = 0
 
     def admit(self, slots, prompts):
         for slot, prompt in zip(slots, prompts, strict=True):
@@ -52,7 +69,11 @@ class _RewardScorer:
                     pairs.append((self.prompts[slot], chunk.text(tokens)))
         values = torch.zeros(chunk.counts.shape, dtype=torch.float64).flatten(1)
         self._positions.zero_()
-        for (slot, row), pair, reward in zip(where, pairs, self.model.rewards(pairs).tolist(), strict=True):
+        with exclusive(self.model.model):  # what other threads have it read is not this decoder's
+            before = self.model.evaluated
+            rewards = self.model.rewards(pairs).tolist()
+            self.evaluated += self.model.evaluated - before
+        for (slot, row), pair, reward in zip(where, pairs, rewards, strict=True):
             values[slot, row] = reward
             self._positions[slot] += self.model.positions(*pair)
         return values.view(chunk.counts.shape).to(chunk.values)

@@ -2,7 +2,7 @@
 
 import torch
 
-from guiders import LM, Explicit, Guider
+from guiders import LM, Guider
 from harness.bench.floor import chunks
 
 
@@ -13,11 +13,8 @@ def step_bytes(guider: Guider, prompt_lengths: list[int], new_tokens: int) -> fl
     """
     sizes = chunks(guider, new_tokens)
     stepping = [guider.base, *(lm for guide in guider.guides for lm in guide.models)]
-    value = guider.value
-    at_boundaries = []
-    if value is not None:
-        at_boundaries = [value.model] if isinstance(value, Explicit) else [value.tuned, value.untuned]
-        at_boundaries = [lm for lm in at_boundaries if lm not in stepping]
+    reads = () if guider.value is None else guider.value.reads(guider)
+    at_boundaries = [read.lm for read in reads if read.lm not in stepping]
     total = 0
     for lm in stepping:
         start = 0

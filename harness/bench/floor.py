@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from transformers.pytorch_utils import Conv1D
 
-from guiders import LM, Explicit, Guider
+from guiders import LM, Guider
 from harness.bench.clocks import best
 
 MOST_ROWS = 256  # products of more rows are measured at this many: the rate no longer changes
@@ -47,20 +47,13 @@ def unavoidable(guider: Guider, prompt_lengths: list[int], new_tokens: int) -> I
     for part, lm in lanes:
         yield from _prefill(lm, prompt_lengths, heads=len(prompt_lengths))
         yield from _steps(part, lm, guider, prompt_lengths, new_tokens, at_once=False, head=True)
-    value = guider.value
-    if value is None:
-        return
-    explicit = isinstance(value, Explicit)
-    models = [value.model] if explicit else [value.tuned, value.untuned]
-    if not explicit and any(models == list(guide.models) for guide in guider.guides):
-        return  # the log-probability differences are those of the guidance
-    for lm in models:
+    for read in () if guider.value is None else guider.value.reads(guider):
         # an explicit value reads one number a position off the head, an implicit one needs the normaliser
-        yield from _prefill(lm, prompt_lengths, heads=0 if explicit else len(prompt_lengths))
-        if explicit and lm.model.kind == "scalar":
-            yield from _whole_chunks(lm, guider, prompt_lengths, new_tokens)
+        yield from _prefill(read.lm, prompt_lengths, heads=len(prompt_lengths) if read.head else 0)
+        if read.last:
+            yield from _whole_chunks(read.lm, guider, prompt_lengths, new_tokens)
         else:
-            yield from _steps("value", lm, guider, prompt_lengths, new_tokens, at_once=True, head=not explicit)
+            yield from _steps("value", read.lm, guider, prompt_lengths, new_tokens, at_once=True, head=read.head)
 
 
 def _prefill(lm: LM, lengths: list[int], heads: int) -> Iterator[Work]:
