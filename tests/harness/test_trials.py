@@ -147,7 +147,10 @@ def test_an_own_guider_is_a_yaml_file_with_its_own_axes(tmp_path):
         "search:\n  _target_: guiders.BestOfN\n  n: ${grid.alpha}\n"
         "value:\n  _target_: guiders.Explicit\n  model: ${model.value}\n"
     )
-    assert points([f"guider={own}", "+grid.alpha=[2,3]", "grid.rows=null"])[1:] == [("mine", {"alpha": 2}), ("mine", {"alpha": 3})]
+    assert points([f"guider={own}", "+grid.alpha=[2,3]", "grid.rows=null"])[1:] == [
+        ("mine", {"alpha": 2}),
+        ("mine", {"alpha": 3}),
+    ]
     with pytest.raises(UserError, match=r"grid\.alpha"):
         points([f"guider={own}"])
 
