@@ -1,0 +1,1 @@
+"""The command line: from a configuration to trials, records and reports."""

@@ -1,6 +1,7 @@
 """``VERB --help``: every option with its default and what it means, read from the configuration itself."""
 
 import sys
+from importlib import resources
 
 from pydantic import BaseModel
 
@@ -9,18 +10,19 @@ from harness.config.compose import choices, compose
 GROUPS = ("preset", "task", "model", "guider", "grid", "judge")
 
 
-def show_options(verb: str, schema: type[BaseModel], switches: dict[str, str]) -> None:
+def show_options(verb: str, schema: type[BaseModel], switches: dict[str, str], primary: str | None = None) -> None:
     """Print a verb's options.
 
     Args:
-        schema: describes the values of ``conf/VERB.yaml``.
+        schema: describes the values of ``conf/PRIMARY.yaml``.
         switches: options that are no overrides, with their meaning.
+        primary: the configuration's name; None: the verb's.
     """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    values = compose(verb, []).config
+    values = compose(primary or verb, []).config
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
     console.print(Text(f"usage: python -m harness {verb} [key=value ...] {' '.join(f'[{name}]' for name in switches)}"))
     table = Table("option", "default", "meaning", box=None, pad_edge=False, header_style="bold")
@@ -37,6 +39,17 @@ def show_options(verb: str, schema: type[BaseModel], switches: dict[str, str]) -
         console.print(Text(f"  {group:<9} {', '.join(choices(group))}"))
     if "guider" in groups:
         console.print(Text("guider.KEY=VALUE changes every chosen guider that has the key: guider.value.model=PATH"))
+
+
+def show_files(verb: str, *files: str) -> None:
+    """Print a verb's options where they depend on a choice: its configuration files, defaults and comments in them.
+
+    Args:
+        files: below ``conf/``, the primary one first.
+    """
+    print(f"usage: python -m harness {verb} [key=value ...]\n\n  --debug    show tracebacks")
+    for file in files:
+        print(f"\n# conf/{file}\n" + resources.files("conf").joinpath(file).read_text(encoding="utf-8").rstrip())
 
 
 def _options(schema: type[BaseModel], values: dict, prefix: str = ""):

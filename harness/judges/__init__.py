@@ -1,0 +1,1 @@
+"""Who compares two responses, and what that costs."""

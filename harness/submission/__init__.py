@@ -1,0 +1,1 @@
+"""What a leaderboard wants to be handed in."""

@@ -1,0 +1,1 @@
+"""How the models that guide are trained from the command line."""

@@ -4,7 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
-from harness.config.compose import choices
+from harness.config.help import show_options
 from harness.config.schema import Sweep
 from harness.records.progress import duration
 from harness.trials import requirements
@@ -26,7 +26,7 @@ WHERE = {
 def main(arguments: list[str]) -> int:
     """``python -m harness doctor preset=… [the sweep's overrides]``; 1 where something is missing."""
     if {"-h", "--help"} & set(arguments):
-        print("usage: python -m harness doctor [the overrides of a sweep]\n\npresets: " + ", ".join(choices("preset")))
+        show_options("doctor", Sweep, {}, primary="sweep")
         return READY
     composed = composed_sweep(arguments)
     sweep, settings = composed.sweep, composed.settings

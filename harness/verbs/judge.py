@@ -4,13 +4,13 @@ import json
 import os
 import re
 import sys
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
 from harness.config.compose import compose
+from harness.config.help import show_files
 from harness.config.schema import Part, validated
 from harness.errors import UserError
 from harness.judges.answers import redact
@@ -40,7 +40,7 @@ def main(overrides: list[str]) -> int:
         UserError, TaskError: bad input; what was answered before is stored.
     """
     if {"-h", "--help"} & set(overrides):
-        print(options("judge.yaml", "judge/openai.yaml", "judge/replay.yaml", "judge/reward.yaml"))
+        show_files("judge", "judge.yaml", "judge/openai.yaml", "judge/replay.yaml", "judge/reward.yaml")
         return 0
     config = {name: value for name, value in compose("judge", overrides).config.items() if value is not None}
     for name in ("outputs", "run"):
@@ -59,11 +59,6 @@ def main(overrides: list[str]) -> int:
     finally:
         run.close()
     return _tell(row, len(pairs), spec.max_missing, run.path)
-
-
-def options(*files: str) -> str:
-    """The options with their defaults: the configuration files themselves."""
-    return "\n".join(resources.files("conf").joinpath(file).read_text(encoding="utf-8") for file in files)
 
 
 def _pairs(config: JudgeRun, task: str | None) -> tuple[list[Pair], str, str]:

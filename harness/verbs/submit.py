@@ -7,13 +7,13 @@ from pathlib import Path
 from pydantic import Field
 
 from harness.config.compose import compose
+from harness.config.help import show_files
 from harness.config.schema import Part, validated
 from harness.errors import UserError
 from harness.judges.config import OpenAISpec, judge_spec
 from harness.judges.outputs import paired, read_outputs
 from harness.judges.replay import ReplayJudge
 from harness.records.run_folder import RunFolder, write_text
-from harness.verbs.judge import options
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 LINK = re.compile(r"https?://[^\s<>\"']+")
@@ -40,7 +40,7 @@ def main(overrides: list[str]) -> int:
         UserError: a wrong name or link, a run that can't be submitted, with why; nothing is written then.
     """
     if {"-h", "--help"} & set(overrides):
-        print(options("submit.yaml"))
+        show_files("submit", "submit.yaml")
         return 0
     config = compose("submit", overrides).config
     for name in ("run", "name", "link"):

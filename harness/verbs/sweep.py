@@ -1,32 +1,18 @@
 """The verb ``sweep``: every setting on the dev prompts, the best of each method on the test prompts, one report."""
 
 import os
-import shlex
-import sys
-import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from harness.config.help import show_options
 from harness.config.schema import Sweep
 from harness.models.pool import Resolver
-from harness.records.judgement import TOO_MANY_MISSING
 from harness.records.manifest import Manifest
-from harness.records.progress import Progress, duration
-from harness.records.run_folder import RunFolder, write_text
+from harness.records.run_folder import RunFolder
 from harness.sweep.estimate import dry_run
 from harness.sweep.judging import Judging
-from harness.sweep.mend import Mend
-from harness.sweep.plan import Job, Plan
-from harness.sweep.selection import best_settings
+from harness.sweep.plan import Plan
+from harness.sweep.run import run_sweep, shown_word
 from harness.sweep.tax import run_tax
 from harness.trials.composed import composed_sweep
-from harness.verbs.report import compile_run
-from reports.direction import Directions
-from reports.guard import Guard
-
-if TYPE_CHECKING:
-    from harness.sweep.runner import Runner
 
 
 def main(arguments: list[str]) -> int:
@@ -53,123 +39,8 @@ def main(arguments: list[str]) -> int:
     run.open()
     try:
         if sweep.task.names:
-            command = ["python", "-m", "harness", "sweep", *map(_shown, arguments)]
+            command = ["python", "-m", "harness", "sweep", *map(shown_word, arguments)]
             return run_tax(sweep, settings, run, command)
-        return _run(sweep, settings, judging, run, arguments, composed.guider_overrides)
+        return run_sweep(composed, judging, run, arguments)
     finally:
         run.close()
-
-
-def _run(sweep: Sweep, settings, judging: Judging | None, run: RunFolder, arguments: list[str], overrides: list) -> int:
-    began = time.perf_counter()
-    manifest = Manifest(run.path / "manifest.json")
-    if line := manifest.other_code():
-        print(line, file=sys.stderr)
-    write_text(run.path / "config.yaml", _config_text(sweep, overrides))
-    manifest.record_published([figure.model_dump() for figure in sweep.published])
-    manifest.record_judge(judging.named() if judging else None)
-    manifest.record_signed_rows()
-    plan = Plan(sweep, settings, Resolver(), run, manifest)
-    if plan.resolver.seconds:
-        manifest.add_seconds("models", plan.resolver.seconds)
-    command = ["python", "-m", "harness", "sweep", *arguments]
-    stage = Stage(plan, judging, manifest, command)
-    stage.run(plan.first_stage(), "dev" if sweep.select.metric else "all")
-    if sweep.select.metric:
-        guards = [Guard.parse(text) for text in sweep.select.guard]
-        best = best_settings(run, plan.dev_trials(), sweep.select.metric, stage.directions, guards)
-        for method in dict.fromkeys(setting.method for setting in settings):
-            if all(setting.method != method for setting in best):
-                bounds = " and ".join(map(str, guards))
-                print(f"{method}: no setting keeps {bounds} on the dev prompts; it is not run on the test prompts")
-        plan.select(best)
-        stage.run(plan.second_stage(), "test")
-    run.write_trials(plan.rows())
-    if stage.mend.unsigned:
-        said = "rows were written by an earlier version, without checksums: a change in them would not be noticed"
-        print(f"{run.path}: {stage.mend.unsigned} {said}", file=sys.stderr)
-    if stage.generated:
-        print(f"generated {stage.generated} samples in {duration(time.perf_counter() - began)}")
-    else:
-        print("nothing to generate: every sample of this configuration is recorded")
-    compile_run(run)
-    print(f"report: {run.report / 'index.html'}")
-    if judging and (line := judging.too_many_missing(run, [trial for trial, _ in plan.rows()])):
-        print(line, file=sys.stderr)
-        return TOO_MANY_MISSING
-    return 0
-
-
-class Stage:
-    """Runs the jobs of a stage: decode, score, judge.
-
-    Attributes:
-        generated: samples that were decoded by this process.
-    """
-
-    def __init__(self, plan: Plan, judging: Judging | None, manifest: Manifest, command: list[str]):
-        self.plan, self.judging, self.manifest, self.command = plan, judging, manifest, command
-        self.generated = 0
-        self.mend = Mend(plan.run)
-        self._runner: Runner | None = None
-
-    def run(self, jobs: Sequence[Job], name: str) -> None:
-        """Do what is missing of some jobs; a complete job costs the reading of its files."""
-        self.plan.run.write_trials(self.plan.rows())
-        self._mend(jobs)
-        todo = [job for job in jobs if not self.plan.is_complete(job)]
-        began = time.perf_counter()
-        if todo:
-            runner = self._start()
-            samples = sum(self.plan.missing(job) or 0 for job in todo)
-            with runner.progress.stage(name, samples):
-                self.generated += runner.run(todo)
-        for job in jobs:
-            if self.judging and not job.is_base:
-                baseline = self.plan.baseline(job).trial
-                self.judging.judge(self.plan.run, job.trial, baseline, self.directions, self.plan.resolver)
-        if todo:
-            self.manifest.add_seconds(name, time.perf_counter() - began)
-            self.manifest.write()
-
-    def _mend(self, jobs: Sequence[Job]) -> None:
-        baselines = {id(job): None if job.is_base else self.plan.baseline(job).trial.id for job in jobs}
-        self.mend.trials((job.trial.id, baselines[id(job)]) for job in jobs)
-        for line in self.mend.said():
-            print(line, file=sys.stderr)
-
-    @property
-    def directions(self) -> Directions:
-        """Which way of the task's metrics is better: as recorded, else (in a run of before that) as the task says."""
-        if self.manifest.higher_is_better is None:
-            self._start()
-        return Directions(self.manifest.higher_is_better or {})
-
-    def _start(self) -> "Runner":
-        """Load what decoding needs: lm-eval, tokenizers (and so vocabularies are compared), but no weights yet."""
-        from harness.sweep.runner import Runner
-
-        if self._runner is None:
-            self._runner = Runner(self.plan, self.manifest, Progress())
-            self._runner.prepare()
-            self.manifest.record_run(
-                [_shown(word) for word in self.command], self.plan.sweep.device, self.plan.models()
-            )
-            self.manifest.write()
-        return self._runner
-
-
-def _shown(word: str) -> str:
-    """A word of the command line; what looks like a key is not written down."""
-    name, sign, _ = word.partition("=")
-    hidden = sign and any(part in name.lower() for part in ("api_key", "token=", "secret", "password"))
-    return shlex.quote(f"{name}=***" if hidden else word)
-
-
-def _config_text(sweep: Sweep, overrides: list[tuple[str, object]]) -> str:
-    import yaml
-
-    values = sweep.model_dump()
-    if overrides:
-        values["guider_overrides"] = dict(overrides)
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)

@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 
 from harness.config.compose import choices, compose
+from harness.config.help import show_files
 from harness.config.schema import validated
 from harness.errors import UserError
 from harness.models.device import checked
@@ -16,7 +17,6 @@ from harness.records.run_folder import write_text
 from harness.training import data
 from harness.training.config import Train
 from harness.training.session import Session
-from harness.verbs.judge import options
 
 WHAT = {
     "sft": "a language model",
@@ -38,7 +38,7 @@ USE["all"] = USE["pair"].replace("eft", "ivg") + " guider.value.model={out}/valu
 def main(arguments: list[str]) -> int:
     """``python -m harness train train=sft|dpo|pair|fudge|reward|all data=… base=… out=…``"""
     if {"-h", "--help"} & set(arguments):
-        print(options("train.yaml", *(f"train/{name}.yaml" for name in choices("train"))))
+        show_files("train", "train.yaml", *(f"train/{name}.yaml" for name in choices("train")))
         return 0
     spec = validated(Train, compose("train", arguments).config)
     if spec.out is None:

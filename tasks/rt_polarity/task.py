@@ -19,7 +19,7 @@ def load(data: str | None = None, **_) -> dict:
     import datasets
 
     if data is None:
-        raise TaskError("task.data: not set; give the prompts.json that tasks/rt_polarity/end_to_end.py writes")
+        raise TaskError("task.data: not set; give the prompts.json that benchmarks/rt_polarity.py writes")
     try:
         splits = json.loads(Path(data).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

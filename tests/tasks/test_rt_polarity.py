@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import rt_polarity as end_to_end
 from tasks.errors import TaskError
-from tasks.rt_polarity import data, end_to_end, gold, task
+from tasks.rt_polarity import data, gold, task
 
 SHARED = Path(os.environ.get("SHARED_DIR", Path(__file__).resolve().parents[3] / "shared"))
 REAL = SHARED / "data" / "rt_polarity"

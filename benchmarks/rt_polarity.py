@@ -1,4 +1,4 @@
-"""From 10,662 sentences to a guided model: ``python -m tasks.rt_polarity.end_to_end DATA OUT``.
+"""From 10,662 sentences to a guided model: ``python -m benchmarks.rt_polarity DATA OUT``.
 
 Every step is a command that anybody can type; this script writes the files between them and prints each before it runs.
 Killed and started again it goes on where it was.
