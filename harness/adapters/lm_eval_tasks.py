@@ -155,7 +155,10 @@ def _spec(file: TaskFile) -> Any:
     config = load_yaml(file.path)
     kwargs = config.get("dataset_kwargs") or {}
     if "data_files" in kwargs:
-        config["dataset_kwargs"] = {**kwargs, "data_files": _absolute(kwargs["data_files"], file.path.parent)}
+        files = _absolute(kwargs["data_files"], file.path.parent)
+        # `datasets` knows a file by its path and time, and would serve the old rows of one that changed within them;
+        # a builder's description decides nothing but the place in its cache
+        config["dataset_kwargs"] = {"description": file.revision, **kwargs, "data_files": files}
     return config
 
 
