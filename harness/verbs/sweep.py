@@ -122,7 +122,7 @@ class Stage:
 
     def run(self, jobs: Sequence[Job], name: str) -> None:
         """Do what is missing of some jobs; a complete job costs the reading of its files."""
-        self.plan.run.write_trials(self.plan.rows())
+        self.plan.run.add_trials(self.plan.rows())
         self._mend(jobs)
         todo = [job for job in jobs if not self.plan.is_complete(job)]
         began = time.perf_counter()
