@@ -158,7 +158,8 @@ def _spec(file: TaskFile) -> Any:
         files = _absolute(kwargs["data_files"], file.path.parent)
         # `datasets` knows a file by its path and time, and would serve the old rows of one that changed within them;
         # a builder's description decides nothing but the place in its cache
-        config["dataset_kwargs"] = {"description": file.revision, **kwargs, "data_files": files}
+        keyed = {} if "custom_dataset" in config else {"description": file.revision}
+        config["dataset_kwargs"] = {**keyed, **kwargs, "data_files": files}
     return config
 
 
