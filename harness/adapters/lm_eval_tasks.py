@@ -214,7 +214,11 @@ def _spec(file: TaskFile) -> Any:
     config = load_yaml(file.path)
     kwargs = config.get("dataset_kwargs") or {}
     if "data_files" in kwargs:
-        config["dataset_kwargs"] = {**kwargs, "data_files": _absolute(kwargs["data_files"], file.path.parent)}
+        files = _absolute(kwargs["data_files"], file.path.parent)
+        # `datasets` knows a file by its path and time, and would serve the old rows of one that changed within them;
+        # a builder's description decides nothing but the place in its cache
+        keyed = {} if "custom_dataset" in config else {"description": file.revision}
+        config["dataset_kwargs"] = {**keyed, **kwargs, "data_files": files}
     return config
 
 

@@ -82,16 +82,28 @@ class RunFolder:
             raise UserError(str(error)) from None
         return found
 
+    def add_trials(self, trials: Iterable[tuple[Trial, bool]]) -> None:
+        """Write the files of trials that have none yet, as (trial, selected); what an earlier sweep chose stands until
+        this one is complete."""
+        for trial, selected in trials:
+            if not self._trial(trial).exists():
+                self._write_trial(trial, selected)
+
     def write_trials(self, trials: Iterable[tuple[Trial, bool]]) -> None:
         """Make ``trials/`` hold exactly these (trial, selected); the records of others stay, their trial files go."""
-        folder = self.path / "trials"
-        folder.mkdir(exist_ok=True)
-        wanted = {f"{trial.id}.json": trial.row(selected) for trial, selected in trials}
-        for file in folder.glob("*.json"):
-            if file.name not in wanted:
+        wanted = set()
+        for trial, selected in trials:
+            wanted.add(self._trial(trial))
+            self._write_trial(trial, selected)
+        for file in (self.path / "trials").glob("*.json"):
+            if file not in wanted:
                 file.unlink()
-        for name, row in wanted.items():
-            write_text(folder / name, json.dumps(row, indent=2, ensure_ascii=False) + "\n")
+
+    def _trial(self, trial: Trial) -> Path:
+        return self.path / "trials" / f"{trial.id}.json"
+
+    def _write_trial(self, trial: Trial, selected: bool) -> None:
+        write_text(self._trial(trial), json.dumps(trial.row(selected), indent=2, ensure_ascii=False) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
