@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from guiders.models.lm import LM
     from guiders.sampling import Sampling
     from guiders.score import TokenLogProbs, token_log_probs
-    from guiders.search import BestOfN, ChunkBeam, Sample
+    from guiders.search import BestOfN, ChunkBeam, ReleasedChunkBeam, Sample
     from guiders.token import Implicit, QGuidance
     from guiders.value import Explicit, ImplicitValue, Reward
 
@@ -34,6 +34,7 @@ __all__ = [
     "Implicit",
     "ImplicitValue",
     "QGuidance",
+    "ReleasedChunkBeam",
     "Reward",
     "Sample",
     "Sampling",
@@ -50,7 +51,7 @@ _NAMES = {
     "models.lm": ("LM",),
     "sampling": ("Sampling",),
     "score": ("TokenLogProbs", "token_log_probs"),
-    "search": ("BestOfN", "ChunkBeam", "Sample"),
+    "search": ("BestOfN", "ChunkBeam", "ReleasedChunkBeam", "Sample"),
     "token": ("Implicit", "QGuidance"),
     "value": ("Explicit", "ImplicitValue", "Reward"),
 }

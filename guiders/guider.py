@@ -10,7 +10,7 @@ from guiders.errors import GuiderError
 from guiders.models.heads import check_language_model
 from guiders.models.lm import LM
 from guiders.models.vocab import check_same_vocabulary, first_difference
-from guiders.search import BestOfN, ChunkBeam, Sample
+from guiders.search import Sample, Search
 from guiders.token import TokenGuide
 from guiders.value import Value
 
@@ -34,7 +34,7 @@ class Guider:
     base: LM
     token: TokenGuide | Sequence[TokenGuide] | None = None
     value: Value | None = None
-    search: Sample | BestOfN | ChunkBeam = field(default_factory=Sample)
+    search: Search = field(default_factory=Sample)
 
     def __post_init__(self):
         self._check_parts()
@@ -42,9 +42,10 @@ class Guider:
             raise GuiderError(
                 f"{type(self.search).__name__} chooses by value; set the guider's value, or search to sample"
             )
-        if self.search.released and self.base.tokenizer.eos_token_id is None:
+        if self.search.scores_cut_with_end and self.base.tokenizer.eos_token_id is None:
             raise GuiderError(
-                f"{self.base.name}: the released search scores an end token, and there is none; set released=False"
+                f"{self.base.name}: {type(self.search).__name__} scores an end token, and there is none; use another "
+                "search, as ChunkBeam"
             )
         for guide in self.guides:
             for model in guide.models:
@@ -55,7 +56,9 @@ class Guider:
         _check_model(self.base, "base")
         for guide in self.guides:
             _check_part(guide, "token", ("models", "state" if with_memory(guide) else "shift"))
-        _check_part(self.search, "search", ("survivors", "successors", "length", "divergence"))
+        _check_part(self.search, "search", [name for name in vars(Search) if not name.startswith("_")])
+        if self.search.scores not in ("never", "end", "boundary"):
+            raise GuiderError(f"search.scores={self.search.scores!r} is unknown; choose never, end or boundary")
         if self.value is not None:
             _check_part(self.value, "value", ("scorer",))
         for place, parts in (("token", self.guides), ("value", (self.value,))):
@@ -65,13 +68,18 @@ class Guider:
 
     @property
     def chooses(self) -> bool:
-        """Does the search choose among hypotheses, and so need the value?"""
-        return self.search.selects or self.search.survivors > 1
+        """Does the search choose among hypotheses by their value, and so need one?"""
+        return self.search.scores != "never"
 
     @property
     def rows(self) -> int:
         """Hypotheses of a prompt that are decoded side by side; one leaves nothing to choose."""
-        return self.search.survivors * self.search.successors
+        return self.search.rows
+
+    @property
+    def selects(self) -> bool:
+        """Is a response more than a draw: chosen among rows, or drawn again in part?"""
+        return self.rows > 1 or self.search.revises
 
     @property
     def guides(self) -> tuple[TokenGuide, ...]:
@@ -156,7 +164,7 @@ def _check_model(model, place: str) -> None:
         raise GuiderError(f"{place} is given a {type(model).__name__}, and needs a model; load it with LM.load(PATH)")
 
 
-def _check_part(part, place: str, asked: tuple[str, ...]) -> None:
+def _check_part(part, place: str, asked: Sequence[str]) -> None:
     if isinstance(part, type):
         raise GuiderError(f"{place} is given the class {part.__name__}; give an object, {part.__name__}(…)")
     for name in asked:
@@ -177,7 +185,8 @@ class Generation:
         finish_reason: "eos", "stop" (a stop string, special tokens among them) or "length" (the token limit).
         value: the value that chose it; None where nothing chose.
         kl: nats; the sum over steps of KL(drawn from ‖ base at the same temperature) on this response's own path.
-        kl_search: nats; what this response adds to the bound of KL(search ‖ what it draws from) (`Sample.divergence`).
+        kl_search: nats; what this response adds to the bound of KL(search ‖ what it draws from) (`Search.divergence`);
+            None where no bound is proven.
         forward_passes: token positions that the models needed for this prompt's rows: those after a row's end, and the
             prompt itself, are not counted. It doesn't depend on the batch.
         seconds: this prompt's share of the wall time.
@@ -196,7 +205,7 @@ class Generation:
     finish_reason: str
     value: float | None
     kl: float
-    kl_search: float
+    kl_search: float | None
     forward_passes: int
     seconds: float
     truncated: int = 0

@@ -2,9 +2,10 @@
 
 import torch
 
+from guiders.decoding.along import Along
 from guiders.value import Chunk
 
-_STATE = ("lengths", "ended", "values", "kl", "over_base", "group", "added")  # [P, S] each
+_STATE = ("lengths", "ended", "values", "log_weights", "kl", "over_base", "added")  # [P, S] each
 
 
 class Beam:
@@ -12,68 +13,108 @@ class Beam:
 
     Attributes:
         tokens: ``[P, S, T]`` response tokens so far. lengths: ``[P, S]``. ended: ``[P, S]``. values: ``[P, S]``.
+        log_weights: ``[P, S]`` as the search gave them.
         kl, over_base: ``[P, S]`` nats, summed over the response (see `NextToken`).
-        group: ``[P, S]`` the first survivor with the same tokens. added: ``[P, S]`` tokens that the last chunk added.
+        group: ``[P, S]`` the first survivor with the same tokens; None where that is yet to be found.
+        added: ``[P, S]`` tokens of the last chunk that were kept.
+
+    Args:
+        revises: parts of responses may be kept (`Search.revises`).
     """
 
-    def __init__(self, slots: int, survivors: int, device):
+    def __init__(self, slots: int, survivors: int, device: torch.device, revises: bool = False):
         self.tokens = torch.zeros(slots, survivors, 0, dtype=torch.long, device=device)
         self.lengths = torch.zeros(slots, survivors, dtype=torch.long, device=device)
         self.ended = torch.zeros(slots, survivors, dtype=torch.bool, device=device)
         self.values = torch.zeros(slots, survivors, dtype=torch.float64, device=device)
         self.kl = torch.zeros_like(self.values)
         self.over_base = torch.zeros_like(self.values)
-        self.group = torch.zeros_like(self.lengths)
+        self.log_weights = torch.zeros_like(self.values)
+        self.group: torch.Tensor | None = torch.zeros_like(self.lengths)
+        self.of_tokens = {name: Along(slots, survivors, device) for name in ("kl", "over_base") if revises}
         self.added = torch.zeros_like(self.lengths)
 
     def admit(self, slots: torch.Tensor) -> None:
         """New prompts take these slots: S copies of the empty hypothesis."""
         for name in _STATE:
             getattr(self, name)[slots] = 0
+        if self.group is not None:
+            self.group[slots] = 0
 
     def keep(self, slots: torch.Tensor) -> None:
         """Keep only these slots."""
         for name in ("tokens", *_STATE):
             setattr(self, name, getattr(self, name)[slots])
+        self.group = None if self.group is None else self.group[slots]
+        for along in self.of_tokens.values():
+            along.keep(slots)
 
     def shrink(self, longest: int) -> None:
         """No running hypothesis has more than `longest` tokens."""
         self.tokens = self.tokens[..., :longest]
-        self.lengths.clamp_(max=longest)  # free slots go on counting, and nobody reads them
+        self.lengths.clamp_(max=longest)  # those of free slots
+        for along in self.of_tokens.values():
+            along.shrink(longest)
 
     def equal_rows(self, tokens: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
         """Which rows of a slot hold the same tokens: ``[P, S·K, S·K]``; equal parents that added equal tokens."""
         inside = torch.arange(tokens.shape[-1], device=tokens.device) < counts[..., None]
         marked = tokens.masked_fill(~inside, -1).flatten(1, 2)
         successors = tokens.shape[2]
+        if self.group is None:
+            own = torch.arange(self.tokens.shape[-1], device=tokens.device) < self.lengths[..., None]
+            held = self.tokens.masked_fill(~own, -1)
+            self.group = (held[:, :, None] == held[:, None]).all(-1).long().argmax(-1)
         group = self.group.repeat_interleave(successors, 1)
         equal = group[:, :, None] == group[:, None, :]
         for column in marked.unbind(-1):
             equal = equal & (column[:, :, None] == column[:, None, :])
         return equal
 
-    def select(self, parents, rows, chunk: Chunk, values, kl, over_base, equal) -> None:
-        """The chosen rows (``[P, S]``) become the survivors; `kl` and `over_base` are of every column (see `Steps`)."""
+    def select(self, parents, rows, chunk: Chunk, values, kl, over_base, equal, kept=None, log_weights=None):
+        """The chosen rows (``[P, S']``) become the survivors.
+
+        Args:
+            kl, over_base: of every column (see `Steps`). equal: which rows hold the same tokens, where that is known.
+            kept, log_weights: see `Selection`.
+
+        Returns:
+            ``[P, S']`` tokens that each keeps of its parent's response, where `kept` is given; else None.
+        """
         inside = torch.arange(chunk.tokens.shape[-1], device=rows.device) < chunk.counts[..., None]
-        counts = chunk.counts.flatten(1).gather(1, rows)
         new = chunk.tokens.flatten(1, 2).gather(1, rows[..., None].expand(-1, -1, chunk.tokens.shape[-1]))
-        self.lengths = self.lengths.gather(1, parents)
-        old = self.tokens.gather(1, parents[..., None].expand_as(self.tokens))
+        lengths = self.lengths.gather(1, parents)
+        counts = chunk.counts.flatten(1).gather(1, rows)
+        ended, now = chunk.ended.flatten(1).gather(1, rows), values.flatten(1).gather(1, rows).double()
+        starts = None
+        if kept is not None:
+            whole = kept >= lengths + counts
+            before = self.values.gather(1, parents).masked_fill(kept != lengths, torch.nan)
+            kept = torch.minimum(kept.clamp_min(0), lengths + counts)
+            starts = lengths = torch.minimum(kept, lengths)
+            counts, ended, now = kept - lengths, ended & whole, torch.where(whole, now, before)
+        old = self.tokens.gather(1, parents[..., None].expand(-1, -1, self.tokens.shape[-1]))
         self.tokens = torch.cat([old, torch.zeros_like(new)], -1)
-        where = self.lengths[..., None] + torch.arange(new.shape[-1], device=new.device)
+        where = lengths[..., None] + torch.arange(new.shape[-1], device=new.device)
         self.tokens.scatter_(-1, where, new)
-        self.lengths = self.lengths + counts
-        self.added = counts
-        self.ended = chunk.ended.flatten(1).gather(1, rows)
-        self.values = values.flatten(1).gather(1, rows).double()
-        self.kl = self.kl.gather(1, parents) + _sums(kl, inside).gather(1, rows)
-        if over_base is not None:
-            self.over_base = self.over_base.gather(1, parents) + _sums(over_base, inside).gather(1, rows)
-        if equal is not None:
+        self.lengths = lengths + counts
+        self.added, self.ended, self.values = counts, ended, now
+        self.log_weights = self.log_weights.gather(1, parents) if log_weights is None else log_weights.double()
+        for name, of_columns in (("kl", kl), ("over_base", over_base)):
+            if of_columns is None:
+                setattr(self, name, getattr(self, name)[:, : rows.shape[1]])
+            elif self.of_tokens:
+                self.of_tokens[name].follow(parents, rows, of_columns, lengths)
+                setattr(self, name, self.of_tokens[name].sums(self.lengths))
+            else:
+                setattr(self, name, getattr(self, name).gather(1, parents) + _sums(of_columns, inside).gather(1, rows))
+        self.group = None
+        if equal is not None and kept is None:
             among = equal.gather(1, rows[:, :, None].expand(-1, -1, equal.shape[2])).gather(
                 2, rows[:, None, :].expand(-1, rows.shape[1], -1)
             )
             self.group = among.long().argmax(-1)
+        return starts
 
     def last_tokens(self) -> torch.Tensor:
         """Every survivor's last token: ``[P, S]``."""

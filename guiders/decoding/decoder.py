@@ -1,8 +1,10 @@
 """The slots of the decoder: prompts enter, rows step, hypotheses are selected, prompts leave."""
 
+import math
 import time
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 
@@ -14,6 +16,7 @@ from guiders.errors import GuiderError
 from guiders.guider import Generation, Guider
 from guiders.kv.lane import Lane
 from guiders.sampling import Sampling, prompt_key, uniforms
+from guiders.search import Boundary, Selection
 from guiders.value import Chunk
 
 
@@ -27,7 +30,8 @@ class Request:
         self.reset()
 
     def reset(self) -> None:
-        self.done = 0  # tokens that its running hypotheses have
+        self.left = self.limit  # tokens that its shortest running hypothesis may still get
+        self.longest = 0  # tokens of its longest hypothesis
         self.chunks = 0
         self.passes = 0
         self.computed = 0.0
@@ -44,24 +48,27 @@ class Decoder:
         self.search = search = guider.search
         self.device = guider.base.device
         self.shape = (slots, search.survivors, search.successors)
+        self.waves = search.shrinks  # whose survivors are fewer with time: all prompts begin together
         self.requests: list[Request | None] = [None] * slots
         self.lanes = [Lane(lm, *self.shape, columns, fixed=graphs) for lm in guider.models]
-        self.scorer = guider.value.scorer(guider, slots, columns + search.released) if guider.chooses else None
-        self.beam = Beam(slots, search.survivors, self.device)
+        scored = columns + search.scores_cut_with_end
+        self.scorer = guider.value.scorer(guider, slots, scored) if guider.chooses else None
+        self.beam = Beam(slots, search.survivors, self.device, search.revises)
         self.keys = torch.zeros(slots, dtype=torch.long, device=self.device)
-        self.remaining = torch.zeros(slots, dtype=torch.long, device=self.device)
-        self.done = torch.zeros(slots, dtype=torch.long, device=self.device)
+        self.limits = torch.zeros(slots, dtype=torch.long, device=self.device)  # tokens that a response may have
+        self.clock = torch.zeros(slots, dtype=torch.long, device=self.device)  # columns that its rows have stepped
         self.trace = Trace(guider) if trace else None
         wanted = self.scorer.wants_ratio if self.scorer else None
         self.stepper = Stepper(guider, sampling, self.lanes, wanted, trace, graphs)
+        self.stepped = False
         self.scored = 0  # positions of a scorer that does not count what it computes
 
     def run(self, waiting: deque) -> Iterator[Generation]:
-        """Decode until no prompt waits; takes prompts from the left of `waiting`."""
-        while waiting or any(self.requests):
+        """Decode until no prompt waits; takes prompts from the left of `waiting`. In waves: until the first is done."""
+        while any(self.requests) or (waiting and not (self.waves and self.stepped)):
             started, evaluated = time.perf_counter(), self._evaluated()
             with torch.inference_mode():
-                self._shrink(len(waiting))
+                self._shrink(0 if self.waves else len(waiting))
                 self._admit(waiting)
                 chunk, taken = self._chunk()
                 finished = self._boundary(chunk, taken)
@@ -83,6 +90,8 @@ class Decoder:
 
     def _admit(self, waiting: deque) -> None:
         """Waiting prompts take the free slots."""
+        if self.waves and self.stepped:
+            return
         free = [slot for slot, request in enumerate(self.requests) if request is None][: len(waiting)]
         if not free:
             return
@@ -97,8 +106,8 @@ class Decoder:
             self.scorer.admit(free, [r.prompt for r in new])
         self.beam.admit(slots)
         self.keys[slots] = torch.tensor([r.key for r in new], device=self.device)
-        self.remaining[slots] = torch.tensor([r.limit for r in new], device=self.device)
-        self.done[slots] = 0
+        self.limits[slots] = torch.tensor([r.limit for r in new], device=self.device)
+        self.clock[slots] = 0
 
     def _active(self) -> torch.Tensor:
         """Slots with a prompt: ``[P]``."""
@@ -110,15 +119,18 @@ class Decoder:
         device = self.device
         n = self.columns
         if not self.stepper.graphs:  # a graph has one length; what a row draws past its limit is not counted
-            n = min(n, max(r.limit - r.done for r in self.requests if r))
+            n = min(n, max(r.left for r in self.requests if r))
         hypotheses = torch.arange(survivors * successors, device=device).view(survivors, successors, 1)
-        steps = self.done.view(-1, 1, 1, 1) + torch.arange(n, device=device)
+        steps = self.clock.view(-1, 1, 1, 1) + torch.arange(n, device=device)
         numbers = uniforms(self.sampling.stream, self.keys.view(-1, 1, 1, 1), hypotheses, steps)
-        taken = self.stepper.run(self._active(), self.beam.ended, self.remaining, numbers)
+        remaining = self.limits[:, None] - self.beam.lengths
+        taken = self.stepper.run(self._active(), self.beam.ended, remaining, numbers)
+        self.stepped = True
         tokens, counts, ended = taken.tokens, taken.counts, taken.ended
         if self.sampling.stop:
             tokens, counts, ended = cut_at_stop(self.guider.base, self.sampling.stop, self.beam, tokens, counts, ended)
         inside = torch.arange(tokens.shape[-1], device=device) < counts[..., None]
+        over = ended | (counts >= remaining[..., None])
         chunk = Chunk(
             tokens=tokens.masked_fill(~inside, 0),
             counts=counts,
@@ -127,63 +139,163 @@ class Decoder:
             log_ratio=None if taken.ratios is None else taken.ratios.masked_fill(~inside, 0).sum(-1),
             responses=lambda: self.beam.responses(tokens, counts),
             text=lambda response: whole_characters(self.guider.base, response, self.sampling.stop),
+            wanted=(counts > 0) & over if self.search.scores == "end" else counts > 0,
         )
         return chunk, taken
 
     def _boundary(self, chunk: Chunk, taken: Steps) -> list[tuple[Request, dict]]:
         """Score, select, let finished prompts go; returns them with what they gave."""
-        slots, survivors, successors = self.shape
-        device = self.device
-        continuing = torch.tensor([bool(r and r.chunks) for r in self.requests], device=device)
-        values, scored = chunk.values[..., None].expand(self.shape), chunk
-        if self.search.released:
-            cut = (self.remaining <= chunk.tokens.shape[-1])[:, None, None] & ~chunk.ended & (chunk.counts > 0)
-            scored = chunk.with_end(cut, self.guider.base.tokenizer.eos_token_id)
-        if self.scorer:
-            values = torch.where(chunk.counts > 0, self.scorer.score(scored).to(values.dtype), values)
-            if bool((values.isnan() & self._active()[:, None, None]).any()):
-                raise GuiderError(f"a value of {type(self.guider.value).__name__} is not a number; use another dtype")
-        went_on = (~self.beam.ended).sum(1) * continuing
+        went_on = self._going_on()
+        values = self._values(chunk)
         passes = self._passes(chunk, went_on)
-        if self.search.selects:
-            place = torch.arange(successors, device=device)
-            valid = (~self.beam.ended[..., None] | (place == 0) | self.search.released).flatten(1)
-            equal = self.beam.equal_rows(chunk.tokens, chunk.counts)
-            rows = self.search.select(values.flatten(1), valid, equal)
-        else:
-            valid = equal = None
-            rows = torch.arange(survivors, device=device).expand(slots, -1)
-        parents = rows // successors
-        if self.trace:
-            self.trace.boundary(self.requests, self.beam, chunk, values, valid, rows, taken.changed)
-        self.beam.select(parents, rows, chunk, values, taken.kl, taken.over_base, equal)
-        columns, limits = chunk.tokens.shape[-1], []
-        self.done += columns
-        self.remaining -= columns
+        self.clock += chunk.counts.amax((1, 2))
         for request in self.requests:
             if request:
-                request.done += columns
                 request.chunks += 1
-            limits.append(request is not None and request.done >= request.limit)
-        over = (self.beam.ended.all(1) | torch.tensor(limits, device=device)).tolist()
-        finished = []
-        for slot, request in enumerate(self.requests):
-            if request:
-                request.passes += passes[slot]
-                if over[slot]:
-                    finished.append((request, self._result(slot, request)))
+        boundary = self._seen(chunk, values)
+        selection, identity = self._selected(boundary)
+        rows, parents = selection.rows, selection.rows // self.shape[2]
+        if self.trace:
+            self.trace.boundary(self.requests, self.beam, chunk, boundary, selection, taken.changed)
+        equal = boundary.equal() if "equal" in self._asked else None
+        starts = self.beam.select(
+            parents, rows, chunk, values, taken.kl, taken.over_base, equal, selection.kept, selection.log_weights
+        )
+        self.shape = (self.shape[0], rows.shape[1], self.shape[2])
+        finished = self._finished(selection, passes)
         if len(finished) < sum(r is not None for r in self.requests):
-            counts = self.beam.added
-            pending = self.beam.last_tokens()
+            counts, pending = self.beam.added, self.beam.last_tokens()
             for lane in self.lanes:
-                lane.commit(parents, rows, (counts - 1).clamp_min(0), not self.search.selects)
-                lane.advance(pending)
+                lane.follow(parents, rows, counts, pending, identity, starts)
             if self.scorer:
-                self.scorer.commit(parents, rows, counts, pending, not self.search.selects)
+                cut = () if starts is None else (starts,)
+                self.scorer.commit(parents, rows, counts, pending, identity, *cut)
         # only now: where memory ran out above, the finished prompts are decoded again with the others
         gone = [request for request, _ in finished]
         self.requests = [None if request in gone else request for request in self.requests]
         return finished
+
+    def _going_on(self) -> torch.Tensor:
+        """Survivors that the chunk's rows went on from, so that their last tokens were read: ``[P]``."""
+        continuing = torch.tensor([bool(r and r.chunks) for r in self.requests], device=self.device)
+        running = ~self.beam.ended & (self.beam.lengths < self.limits[:, None])
+        return running.sum(1) * continuing
+
+    def _values(self, chunk: Chunk) -> torch.Tensor:
+        """Every row's value ``[P, S, K]``; of rows that added no token, their survivor's."""
+        values = chunk.values[..., None].expand(chunk.counts.shape)
+        if not self.scorer:
+            return values
+        if self.search.scores_cut_with_end:
+            end = self.guider.base.tokenizer.eos_token_id
+            lengths = self.beam.lengths[..., None] + chunk.counts
+            cut = (lengths >= self.limits[:, None, None]) & ~chunk.ended & (chunk.counts > 0)
+            values = torch.where(chunk.counts > 0, self.scorer.score(chunk.with_end(cut, end)).to(values.dtype), values)
+        else:
+            values = torch.where(chunk.counts > 0, self.scorer.score(chunk).to(values.dtype), values)
+        if bool((values.isnan() & (chunk.counts > 0) & self._active()[:, None, None]).any()):
+            raise GuiderError(f"a value of {type(self.guider.value).__name__} is not a number; use another dtype")
+        return values
+
+    def _seen(self, chunk: Chunk, values: torch.Tensor) -> Boundary:
+        """What the search sees of a chunk's rows."""
+        beam, successors = self.beam, self.shape[2]
+        place = torch.arange(successors, device=self.device)
+        lengths = (beam.lengths[..., None] + chunk.counts).flatten(1)
+        ended = chunk.ended.flatten(1)
+        over = ended | (lengths >= self.limits[:, None])
+        running = ~beam.ended & (beam.lengths < self.limits[:, None])
+        valid = (running[..., None] | (place == 0) | self.search.copies_ended).flatten(1)
+        values = values.flatten(1)
+        self._asked: dict[str, torch.Tensor] = {}
+
+        def equal() -> torch.Tensor:
+            if "equal" not in self._asked:
+                self._asked["equal"] = beam.equal_rows(chunk.tokens, chunk.counts)
+            return self._asked["equal"]
+
+        return Boundary(
+            values=values.masked_fill(~over, torch.nan) if self.search.scores == "end" else values,
+            before=beam.values,
+            log_weights=beam.log_weights.repeat_interleave(successors, 1),
+            valid=valid,
+            ended=ended,
+            over=over,
+            counts=chunk.counts.flatten(1),
+            lengths=lengths,
+            limits=self.limits,
+            chunks=torch.tensor([r.chunks if r else 0 for r in self.requests], device=self.device),
+            successors=successors,
+            equal=equal,
+            numbers=self._numbers,
+            responses=chunk.responses,
+        )
+
+    def _numbers(self, m: int) -> torch.Tensor:
+        """The search's own uniform numbers ``[P, m]`` at this boundary."""
+        stream = replace(self.sampling, purpose=f"{self.sampling.purpose}/select").stream
+        return uniforms(stream, self.keys[:, None], torch.arange(m, device=self.device), self.clock[:, None])
+
+    def _selected(self, boundary: Boundary) -> tuple[Selection, bool]:
+        """What the search selects; does every row go on as its own only successor?
+
+        Raises:
+            GuiderError: it answers with what it said that it does not.
+        """
+        (slots, survivors, successors), name = self.shape, type(self.search).__name__
+        selection = self.search.select(boundary)
+        if selection is None:
+            if successors > 1:
+                raise GuiderError(f"{name}.select gives None, and {successors} successors to choose from; give rows")
+            return Selection(torch.arange(survivors, device=self.device).expand(slots, -1)), True
+        found = tuple(selection.rows.shape)
+        if len(found) != 2 or found[0] != slots or not 1 <= found[1] <= survivors:
+            raise GuiderError(f"{name}.select gives rows of {found}; give at most {(slots, survivors)}")
+        if found[1] < survivors and not self.search.shrinks:
+            raise GuiderError(f"{name}.select gives rows up, and the search does not say so; set shrinks")
+        if selection.kept is not None and not self.search.revises:
+            raise GuiderError(f"{name}.select keeps parts of rows, and the search does not say so; set revises")
+        return selection, False
+
+    def _finished(self, selection: Selection, passes: list[int]) -> list[tuple[Request, dict]]:
+        """The prompts that are done, with what they gave; notes what is left to do for the others."""
+        beam = self.beam
+        left = (self.limits[:, None] - beam.lengths).masked_fill(beam.ended, 0).amax(1)
+        done = left <= 0
+        if selection.finished is not None:
+            done = done | selection.finished
+        noted = torch.stack([done.long(), left, beam.lengths.amax(1)]).tolist()
+        finished, best = [], None
+        for slot, request in enumerate(self.requests):
+            if request:
+                over, request.left, request.longest = (column[slot] for column in noted)
+                request.passes += passes[slot]
+                if over:
+                    best = best or self.search.choose(self._of_survivors()).tolist()
+                    finished.append((request, self._result(slot, best[slot], request)))
+        return finished
+
+    def _of_survivors(self) -> Boundary:
+        """A boundary whose rows are the survivors."""
+        beam = self.beam
+        nothing = torch.zeros_like(beam.lengths)
+        no_tokens = nothing[..., None, None][..., :0]
+        return Boundary(
+            values=beam.values,
+            before=beam.values,
+            log_weights=beam.log_weights,
+            valid=torch.ones_like(beam.ended),
+            ended=beam.ended,
+            over=beam.ended | (beam.lengths >= self.limits[:, None]),
+            counts=beam.added,
+            lengths=beam.lengths,
+            limits=self.limits,
+            chunks=torch.tensor([r.chunks if r else 0 for r in self.requests], device=self.device),
+            successors=1,
+            equal=lambda: beam.equal_rows(no_tokens, nothing[..., None]),
+            numbers=self._numbers,
+            responses=lambda: beam.responses(no_tokens, nothing[..., None]),
+        )
 
     def _passes(self, chunk: Chunk, went_on: torch.Tensor) -> list[int]:
         """Token positions that a chunk needed, by slot."""
@@ -199,8 +311,7 @@ class Decoder:
         """Token positions that all models have computed so far."""
         return sum(lane.evaluated for lane in self.lanes) + getattr(self.scorer, "evaluated", self.scored)
 
-    def _result(self, slot: int, request: Request) -> dict:
-        best = 0 if self.search.selects or not self.scorer else int(self.beam.values[slot].argmax())
+    def _result(self, slot: int, best: int, request: Request) -> dict:
         tokens = self.beam.response(slot, best)
         base, ended = self.guider.base, bool(self.beam.ended[slot, best])
         reason = "length"
@@ -210,22 +321,22 @@ class Decoder:
             "text": before_stop(base.decode(tokens), self.sampling.stop),
             "tokens": tuple(tokens),
             "finish_reason": reason,
-            "value": float(self.beam.values[slot, best]) if self.scorer else None,
+            "value": None if math.isnan(value := float(self.beam.values[slot, best])) or not self.scorer else value,
             "kl": float(self.beam.kl[slot, best]),
-            "log_ratio": float(self.beam.over_base[slot, best]) if self.guider.rows > 1 else None,
+            "log_ratio": float(self.beam.over_base[slot, best]) if self.guider.selects else None,
             "trace": self.trace.result(request, tokens, best) if self.trace else None,
         }
 
     def _shrink(self, waiting: int) -> None:
         """With nobody waiting, give up free slots once a quarter are free."""
         held = [slot for slot, request in enumerate(self.requests) if request]
-        longest = max((self.requests[slot].done for slot in held), default=0)
+        longest = max((self.requests[slot].longest for slot in held), default=0)
         if held and not waiting and len(held) <= 0.75 * self.shape[0]:
             slots = torch.tensor(held, device=self.device)
             self.requests = [self.requests[slot] for slot in held]
             self.shape = (len(held), *self.shape[1:])
             self.beam.keep(slots)
-            self.keys, self.remaining, self.done = self.keys[slots], self.remaining[slots], self.done[slots]
+            self.keys, self.limits, self.clock = self.keys[slots], self.limits[slots], self.clock[slots]
             for lane in self.lanes:
                 lane.keep(slots)
             if self.scorer:

@@ -70,7 +70,7 @@ def generate(
 def _decode(guider: Guider, waiting: deque[Request], sampling, batch_tokens: int, trace, graphs):
     """Decode all that wait, in as many slots as `batch_tokens` allows, or memory."""
     search = guider.search
-    columns = min(search.length or sampling.max_new_tokens, sampling.max_new_tokens)
+    columns = min(search.ends.most or sampling.max_new_tokens, sampling.max_new_tokens)
     longest = max(len(r.ids) for r in waiting)
     each = longest + search.survivors * (sampling.max_new_tokens + search.successors * columns)
     slots = max(1, min(len(waiting), batch_tokens // each))

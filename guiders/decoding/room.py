@@ -47,7 +47,7 @@ def fitted(
     if on_long_prompt not in ON_LONG_PROMPT:
         raise GuiderError(f"on_long_prompt={on_long_prompt!r} is unknown; choose one of {', '.join(ON_LONG_PROMPT)}")
     truncate = on_long_prompt == "truncate"
-    spare = int(guider.search.released)  # it scores an end token after a row that was cut
+    spare = int(guider.search.scores_cut_with_end)
     room = sampling.max_new_tokens + spare
     for lm in (*guider.readers, *guider.retokenising):
         if truncate and room >= lm.max_length:

@@ -26,7 +26,7 @@ class Steps:
     Attributes:
         tokens: the drawn tokens, 0 where the row was not running. numbers: the uniform numbers to draw by.
         counts: ``[P, S, K]`` tokens that the row added. ended: ``[P, S, K]`` it has ended with an end token.
-        alive: ``[P, S, K]`` it goes on. remaining: ``[P]`` tokens a response may still get.
+        alive: ``[P, S, K]`` it goes on. remaining: ``[P, S]`` tokens the survivor may still get.
         kl: nats. over_base: see `NextToken`; where the search chooses. ratios: log π⁺ − log π⁻ of the token, where
             wanted.
         changed: did guidance change the most likely token? where wanted.
@@ -77,6 +77,10 @@ class Stepper:
         self.guider, self.sampling, self.lanes, self.wanted, self.trace = guider, sampling, lanes, wanted, trace
         ends = (*guider.base.eos_ids, *stop_ids(guider.base, sampling.stop))
         self.eos = torch.tensor(ends, dtype=torch.long, device=guider.base.device)
+        self.ends = guider.search.ends
+        last = self.ends.after(guider.base)
+        self.last = torch.tensor(last, dtype=torch.long, device=guider.base.device) if last else None
+        self.look = 4 if self.ends.ragged else QUANTUM  # steps between looks at whether all rows are done
         self.measures_kl = bool(guider.guides) or sampling.temperature == 0 or sampling.top_k > 0 or sampling.top_p < 1
         self.graphs = Graphs(self.step, lanes) if graphs else None
 
@@ -84,7 +88,8 @@ class Stepper:
         """Step to the next boundary.
 
         Args:
-            active: ``[P]`` slots with a prompt. ended: ``[P, S]``. remaining: ``[P]`` tokens a response may still get.
+            active: ``[P]`` slots with a prompt. ended: ``[P, S]``.
+            remaining: ``[P, S]`` tokens a survivor may still get.
             numbers: ``[P, S, K, n]`` uniform numbers.
 
         Raises:
@@ -98,7 +103,7 @@ class Stepper:
                 self.graphs.step()
             else:
                 self.step(taken, t)
-            if (t + 1) % QUANTUM == 0 and t + 1 < n and not bool(taken.alive.any()):
+            if (t + 1) % self.look == 0 and t + 1 < n and not bool(taken.alive.any()):
                 n = t + 1
                 break
         for lane in self.lanes:
@@ -118,10 +123,10 @@ class Stepper:
             numbers=numbers,
             counts=torch.zeros(shape[:3], dtype=torch.long, device=device),
             ended=ended[..., None].expand(shape[:3]).clone(),
-            alive=(active[:, None] & ~ended)[..., None].expand(shape[:3]).clone(),
+            alive=(active[:, None] & ~ended & (remaining > 0))[..., None].expand(shape[:3]).clone(),
             remaining=remaining.clone(),
             kl=zeros,
-            over_base=torch.zeros_like(zeros) if self.measures_kl and self.guider.rows > 1 else None,
+            over_base=torch.zeros_like(zeros) if self.measures_kl and self.guider.selects else None,
             ratios=None if self.wanted is None else torch.zeros_like(zeros),
             changed=torch.zeros(shape, dtype=torch.bool, device=device) if self.trace else None,
             finite=torch.ones((), dtype=torch.bool, device=device),
@@ -136,6 +141,8 @@ class Stepper:
         """
         first = isinstance(t, int) and t == 0
         logits = [lane.next_logits if first else lane.step(_take(taken.tokens, t - 1)) for lane in self.lanes]
+        if not first and (stop := self.ends.before(logits[0], taken.counts)) is not None:
+            taken.alive &= ~stop
         # at the first step one distribution serves all successors of a survivor, later each row has its own
         numbers = _take(taken.numbers, t) if first else _take(taken.numbers, t)[..., None]
         new = next_token(self.guider, self.sampling, logits, numbers, self.measures_kl, self.wanted, self.trace)
@@ -153,7 +160,9 @@ class Stepper:
         taken.finite &= (of_rows(new.finite) | ~taken.alive).all()
         taken.counts += taken.alive
         taken.ended |= taken.alive & torch.isin(tokens, self.eos)
-        taken.alive &= ~taken.ended & (t + 1 < taken.remaining)[:, None, None]
+        taken.alive &= ~taken.ended & (t + 1 < taken.remaining)[..., None]
+        if self.last is not None:
+            taken.alive &= ~torch.isin(tokens, self.last)
 
 
 class Graphs:

@@ -2,8 +2,11 @@
 
 A trace is ``{"tokens": [token strings], "changed": [positions where guidance changed the most likely token],
 "chunks": [{"step": tokens
-so far, "hypotheses": [{"text", "value", "kept", "ended"}]}]}``; plain data, ready for JSON.
+so far, "hypotheses": [{"text", "value", "kept", "ended"}]}]}``; plain data, ready for JSON. A value that the search did
+not ask for is None.
 """
+
+import math
 
 
 class Trace:
@@ -12,33 +15,35 @@ class Trace:
     def __init__(self, guider):
         self.lm = guider.base
 
-    def boundary(self, requests, beam, chunk, values, valid, rows, changed) -> None:
+    def boundary(self, requests, beam, chunk, boundary, selection, changed) -> None:
         """Record one boundary, before the beam is updated."""
-        responses, kept = chunk.responses(), rows.tolist()
-        values, ended = values.flatten(1).tolist(), chunk.ended.flatten(1).tolist()
-        counts = chunk.counts.flatten(1).tolist()
-        valid = None if valid is None else valid.tolist()
+        responses, kept = chunk.responses(), selection.rows.tolist()
+        values, ended = boundary.values.tolist(), chunk.ended.flatten(1).tolist()
+        counts, valid = chunk.counts.flatten(1).tolist(), boundary.valid.tolist()
+        lengths = (boundary.lengths.gather(1, selection.rows) if selection.kept is None else selection.kept).tolist()
         changed = changed.flatten(1, 2).tolist()
         successors = chunk.tokens.shape[2]
         for slot, request in enumerate(requests):
             if request is None:
                 continue
             before = request.trace[-1]["changed"] if request.trace else [[]] * beam.lengths.shape[1]
-            step = {"step": request.done + chunk.tokens.shape[-1], "hypotheses": [], "changed": []}
+            steps = (request.trace[-1]["step"] if request.trace else 0) + chunk.tokens.shape[-1]
+            step: dict = {"step": steps, "hypotheses": [], "changed": []}
             for row, tokens in enumerate(responses[slot]):
-                if valid is None or valid[slot][row]:
+                if valid[slot][row]:
                     step["hypotheses"].append(
                         {
                             "text": self.lm.decode(tokens),
-                            "value": values[slot][row],
+                            "value": None if math.isnan(values[slot][row]) else values[slot][row],
                             "kept": row in kept[slot],
                             "ended": ended[slot][row],
                         }
                     )
-            for row in kept[slot]:
+            for row, length in zip(kept[slot], lengths[slot], strict=True):
                 new, start = counts[slot][row], len(responses[slot][row]) - counts[slot][row]
                 marks = [start + j for j in range(new) if changed[slot][row][j]]
-                step["changed"].append([*before[row // successors], *marks])
+                marks = [place for place in (*before[row // successors], *marks) if place < length]
+                step["changed"].append(marks)
             request.trace.append(step)
 
     def result(self, request, tokens, best: int) -> dict:

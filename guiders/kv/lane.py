@@ -52,6 +52,7 @@ class Lane:
         self.starts = torch.zeros(slots, survivors, dtype=torch.long, device=self.device)
         self.longest = 0  # host-side bound of `starts`, so that no length is ever read back from the device
         self.next_logits: torch.Tensor | None = None
+        self.after_prompt: torch.Tensor | None = None  # [P, V]
         self.offset = 0
         self._evaluated = 0
 
@@ -76,7 +77,10 @@ class Lane:
         self.starts[which] = 0
         if self.next_logits is None:
             self.next_logits = logits.new_zeros(*self.cache.shape[:2], logits.shape[-1])
+            self.after_prompt = self.next_logits[:, 0].clone()
+        assert self.after_prompt is not None  # made with the other
         self.next_logits[which.to(logits.device)] = logits[:, None]
+        self.after_prompt[which.to(logits.device)] = logits
         self._restart()
         return logits
 
@@ -209,11 +213,48 @@ class Lane:
             starts: ``[P, S]`` tokens of the parent's history that it keeps; all of them where None.
         """
         parents, rows, counts = (x.to(self.device) for x in (parents, rows, counts))
+        if starts is not None and self.recurrent:
+            raise GuiderError(f"{self.lm.name} has recurrent layers, which can't go back in a text; use another search")
         starts = self.starts.gather(1, parents) if starts is None else starts.to(self.device)
         self.longest += self.offset
         self.cache.commit(parents, rows, self.offset, starts, self._columns(self.longest + 1), identity)
-        self.starts.copy_(starts + counts.clamp(max=self.offset))
-        self._restart()
+        starts = starts + counts.clamp(max=self.offset)
+        if self.starts.shape == starts.shape:
+            self.starts.copy_(starts)
+            self._restart()
+            return
+        self._restart()  # what has been computed so far was for all rows
+        self.starts = starts
+        self.packed.forget()
+        if self.next_logits is not None:
+            self.next_logits = self.next_logits[:, : starts.shape[1]].clone()
+
+    def follow(self, parents, rows, counts, pending, identity: bool, starts: torch.Tensor | None = None) -> None:
+        """`commit` of a lane whose last token waits, then `advance`.
+
+        Args:
+            counts: ``[P, S]`` tokens of this chunk that the survivor keeps; pending: the last token of its response.
+            starts: ``[P, S]`` tokens of the parent's history that it keeps; all of them where None.
+
+        Raises:
+            GuiderError: `starts` for a model with recurrent states.
+        """
+        if starts is None:
+            self.commit(parents, rows, (counts - 1).clamp_min(0), identity)
+            self.advance(pending)
+            return
+        starts, counts = starts.to(self.device), counts.to(self.device)
+        # where nothing is kept of the chunk, it is a token from before that waits
+        before = (starts - (counts == 0).long()).clamp_min(0)
+        self.commit(parents, rows, (counts - 1).clamp_min(0), identity, before)
+        self.advance(pending)
+        empty = starts + counts == 0
+        self.starts -= empty.long()
+        assert self.next_logits is not None
+        assert self.after_prompt is not None
+        self.next_logits.copy_(
+            torch.where(empty[..., None].to(self.next_logits.device), self.after_prompt[:, None], self.next_logits)
+        )
 
     def keep(self, slots: torch.Tensor) -> None:
         """Keep only these slots."""
@@ -224,6 +265,7 @@ class Lane:
         self.prompt_lengths, self.starts = self.prompt_lengths[slots], self.starts[slots]
         if self.next_logits is not None:
             self.next_logits = self.next_logits[slots]
+            self.after_prompt = self.after_prompt[slots]
 
     def shrink(self, longest: int) -> None:
         """Lower the host-side bound of the history's length, where long responses have left."""

@@ -145,12 +145,15 @@ class SegmentCache(Cache):
         """Make the chosen rows the survivors: their parents' history, then the row's chunk.
 
         Args:
-            parents: ``[P, S]`` the survivor each chosen row came from; rows: ``[P, S]`` the row's place among the S·K.
+            parents: ``[P, S']`` the survivor each chosen row came from. rows: ``[P, S']`` the row's place among the
+                S·K. Where they are fewer than S, the memory of the others is given up.
             columns: tokens of the chunk to take over (columns past a row's own count are written and never read).
-            starts: ``[P, S]`` the parent's history length. history: columns the history segment must hold afterwards.
+            starts: ``[P, S']`` the tokens of the parent's history that are kept.
+            history: columns the history segment must hold afterwards.
             identity: no reordering is needed (every survivor goes on as its own only successor).
         """
         slots, survivors, successors = self.shape
+        chosen = rows.shape[1]
         self.states.commit(rows)
         places: dict = {}
         for layer in self.segments:
@@ -165,19 +168,25 @@ class SegmentCache(Cache):
                 places[where] = (
                     (group * survivors + parents.to(keys.device)[:, None]).flatten(),
                     (group * survivors * successors + rows.to(keys.device)[:, None]).flatten(),
-                    starts.to(keys.device).view(slots, 1, survivors, 1, 1),
+                    starts.to(keys.device).view(slots, 1, chosen, 1, 1),
                 )
             parent, row, start = places[where]
             if not identity:
-                keys, values = (x.flatten(0, 2).index_select(0, parent).view(x.shape) for x in (keys, values))
+                keys, values = (
+                    x.flatten(0, 2).index_select(0, parent).view(slots, heads, chosen, *x.shape[3:])
+                    for x in (keys, values)
+                )
             if columns and layer.chunk is not None:
                 new = [x[:columns].flatten(1, 4).index_select(1, row) for x in layer.chunk]
-                new = [x.view(columns, slots, heads, survivors, -1).movedim(0, -2) for x in new]
+                new = [x.view(columns, slots, heads, chosen, -1).movedim(0, -2) for x in new]
                 at = start + torch.arange(columns, device=keys.device).view(-1, 1)
                 _scatter((keys, values), new, at.clamp_(max=values.shape[-2] - 1))
-            if self.fixed and not identity:
+            if chosen != survivors:
+                layer.chunk = None
+            elif self.fixed and not identity:
                 keys, values = (old.copy_(new) for old, new in zip(layer.history, (keys, values), strict=True))
             layer.history = (keys, values)
+        self.shape = (slots, chosen, successors)
 
     @staticmethod
     def _sample(layer: _Layer):

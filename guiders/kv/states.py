@@ -102,12 +102,19 @@ class RecurrentStates:
         return self.shape[1] if depth == 1 else self.shape[1] * self.shape[2]
 
     def commit(self, rows: torch.Tensor) -> None:
-        """The chosen rows ``[P, S]``, each by its place among the S·K of its slot, become the survivors."""
+        """The chosen rows ``[P, S']``, each by its place among the S·K of its slot, become the survivors."""
         if not self.recurrent:
             return
         chosen = (rows + self.each(2) * torch.arange(len(rows), device=rows.device)[:, None]).flatten()
+        fewer = rows.shape[1] != self.shape[1]
+        self.shape = (self.shape[0], rows.shape[1], self.shape[2])
         for (states, key), (new, _) in zip(_tensors(self.survivors), _tensors(self.rows), strict=True):
-            states[key].copy_(new[key].index_select(0, chosen.to(new[key].device)))
+            taken = new[key].index_select(0, chosen.to(new[key].device))
+            if fewer:
+                states[key] = taken
+                new[key] = taken.repeat_interleave(self.shape[2], 0)
+            else:
+                states[key].copy_(taken)
         self._spread()
 
     def _spread(self) -> None:

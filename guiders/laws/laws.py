@@ -137,7 +137,7 @@ def threads_do_not_matter(guider: Guider, prompts: Sequence, sampling: Sampling)
 def cached_value_equals_rescore(guider: Guider, prompts: Sequence, sampling: Sampling, tolerance: float = 1e-6) -> None:
     """The value that chose a response, gathered chunk by chunk, equals that of the whole response at once, by the
     same scorer and by the slow formula (`Value.rescore`)."""
-    search = guider.search if guider.search.selects else ChunkBeam(2, 2, 3)
+    search = guider.search if guider.search.scores == "boundary" else ChunkBeam(2, 2, 3)
     for generation in decode(replace(guider, search=search), prompts, sampling):
         ended = generation.finish_reason != "length"
         prompt, tokens = prompts[generation.index], list(generation.tokens)
@@ -162,7 +162,7 @@ def unlimited_chunk_equals_best_of(guider: Guider, prompts: Sequence, sampling: 
 
 def ended_takes_one_slot(guider: Guider, prompts: Sequence, sampling: Sampling) -> None:
     """A hypothesis that ended is never decoded again: it comes back once, with its text and its value."""
-    if not guider.search.selects or guider.search.released:
+    if guider.search.scores != "boundary" or guider.search.copies_ended or guider.search.revises:
         return
     for generation in decode(guider, prompts, sampling, trace=True):
         before: Counter = Counter()

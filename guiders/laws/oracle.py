@@ -69,16 +69,15 @@ def naive_generate(
 def _decode(guider: Guider, index: int, prompt, sampling: Sampling, cached: bool, bounding) -> Generation:
     started = time.perf_counter()
     search, base = guider.search, guider.base
-    released = search.released
     ids = base.encode_prompt(prompt)
     key = prompt_key(ids)
     key = key - (1 << 64) if key >= 1 << 63 else key
     room = min(lm.max_length - len(lm.encode_prompt(prompt)) for lm in bounding)
-    limit = min(sampling.max_new_tokens, room - released)
+    limit = min(sampling.max_new_tokens, room - search.scores_cut_with_end)
     models = [base, *(lm for guide in guider.guides for lm in guide.models)]
     readers = [Reader(lm, ids if lm is base else lm.encode_prompt(prompt), cached) for lm in models]
     width, successors = search.survivors, search.successors
-    length = search.length if search.selects and search.length else limit
+    length = (search.ends.most if search.scores == "boundary" else None) or limit
     beam, done, scored = [Hypothesis()] * width, 0, 0
     while done < limit and not all(h.end for h in beam):
         rows = [h for h in beam for _ in range(successors)]
@@ -103,12 +102,13 @@ def _decode(guider: Guider, index: int, prompt, sampling: Sampling, cached: bool
             done = step + 1
         order = list(range(len(rows)))
         over = done >= limit
-        if search.selects or (width > 1 and (over or all(h.end for h in rows))):
+        if search.scores == "boundary" or (search.scores == "end" and (over or all(h.end for h in rows))):
             with counting(getattr(guider.value, "models", ())) as read:
-                rows = rescored(guider, prompt, rows, sampling.stop, appended=released and over)
+                rows = rescored(guider, prompt, rows, sampling.stop, appended=search.scores_cut_with_end and over)
             scored += read["positions"]
-            valid = [i for i in order if released or i % successors == 0 or not beam[i // successors].end]
-            order = _best(rows, valid, released)
+            copied = search.copies_ended
+            valid = [i for i in order if copied or i % successors == 0 or not beam[i // successors].end]
+            order = _best(rows, valid, copied)
         beam = [rows[i] for i in order[:width]]
         for reader in readers:
             reader.reorder([i for i in order[:width] for _ in range(successors)])
@@ -149,11 +149,11 @@ def _extend(base: LM, hypothesis: Hypothesis, token: int, kl: float, ratio: floa
     return replace(hypothesis, tokens=tokens, end=end, kl=hypothesis.kl + kl, log_ratio=hypothesis.log_ratio + ratio)
 
 
-def _best(rows: list[Hypothesis], valid: list[int], released: bool) -> list[int]:
-    """Rows by value: distinct hypotheses first (the released search: by value alone)."""
+def _best(rows: list[Hypothesis], valid: list[int], copied: bool) -> list[int]:
+    """Rows by value: distinct hypotheses first (where an ended one is copied: by value alone)."""
     seen, distinct, copies = set(), [], []
     for i in sorted(valid, key=lambda i: -rows[i].value):
-        (copies if rows[i].tokens in seen and not released else distinct).append(i)
+        (copies if rows[i].tokens in seen and not copied else distinct).append(i)
         seen.add(rows[i].tokens)
     return distinct + copies
 

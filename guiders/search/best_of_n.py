@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from guiders.errors import GuiderError
 from guiders.search.sample import Sample
@@ -9,7 +10,7 @@ from guiders.search.sample import Sample
 
 @dataclass(frozen=True)
 class BestOfN(Sample):
-    """Keep the best of `n` independent responses.
+    """Keep the best of `n` independent responses, each scored once, when it is over. Equal values go to the first.
 
     Raises:
         GuiderError: n below 1.
@@ -17,7 +18,7 @@ class BestOfN(Sample):
 
     n: int = 16
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.n < 1:
             raise GuiderError(f"best-of-N: n={self.n} is out of range; it must be 1 or more")
 
@@ -25,7 +26,11 @@ class BestOfN(Sample):
     def survivors(self) -> int:
         return self.n
 
-    def divergence(self, tokens: int, limit: int) -> float:
+    @property
+    def scores(self) -> Literal["never", "end", "boundary"]:
+        return "end" if self.n > 1 else "never"
+
+    def divergence(self, tokens: int, limit: int) -> float | None:
         return one_of(self.n)
 
 

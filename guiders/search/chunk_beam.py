@@ -7,10 +7,12 @@ import torch
 
 from guiders.errors import GuiderError
 from guiders.search.best_of_n import one_of
+from guiders.search.ends import Tokens
+from guiders.search.protocol import Boundary, Search, Selection
 
 
 @dataclass(frozen=True)
-class ChunkBeam:
+class ChunkBeam(Search):
     """Chunk-level beam search (Zhou et al. 2024, "Weak-to-strong search"; Liu et al. 2024, section 3.2).
 
     W·K rows start from the prompt. Every L tokens, or when all have ended, rows are scored, the best W live on, and
@@ -19,11 +21,6 @@ class ChunkBeam:
 
     Args:
         width: W. successors: K. length: L, in tokens (None: no limit, which is best-of-(W·K)).
-        released: follow the authors' released code (github.com/ZHZisZZ/weak-to-strong-search, decoders/cbs.py) where
-            it differs from the paper, to reproduce its figures: rows are chosen by value alone, so that an ended
-            hypothesis is copied K times and its copies crowd the beam, and a response cut by the token limit is
-            scored with an end-of-text token that it does not have. (It also scores re-tokenised text and draws with
-            transformers' top-k of 50: set ``Sampling(top_k=50)``.)
 
     Raises:
         GuiderError: W, K or L below 1.
@@ -32,9 +29,8 @@ class ChunkBeam:
     width: int = 4
     successors: int = 4
     length: int | None = 5
-    released: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, value in (
             ("width W", self.width),
             ("successors K", self.successors),
@@ -48,10 +44,10 @@ class ChunkBeam:
         return self.width
 
     @property
-    def selects(self) -> bool:
-        return True
+    def ends(self) -> Tokens:
+        return Tokens(self.length)
 
-    def divergence(self, tokens: int, limit: int) -> float:
+    def divergence(self, tokens: int, limit: int) -> float | None:
         """With m chunks in the response: W = 1, m (log K − (K−1)/K), since every chunk is one of K draws; W > 1,
         log W + m log K, since a response is expected at most W·K^m times its probability among the rows. One chunk
         for all, or K = 1, is one of W·K whole draws. docs/method.md has the proofs.
@@ -63,20 +59,18 @@ class ChunkBeam:
             return chunks * one_of(self.successors)
         return math.log(self.width) + chunks * math.log(self.successors)
 
-    def select(self, values: torch.Tensor, valid: torch.Tensor, equal: torch.Tensor) -> torch.Tensor:
-        """The W best rows of every slot, best first.
+    def select(self, boundary: Boundary) -> Selection:
+        """The W best rows of every prompt, best first.
 
-        Args:
-            values: ``[P, R]``. valid: ``[P, R]`` rows that hold a hypothesis. equal: ``[P, R, R]`` rows that hold
-                the same tokens.
-
-        Returns:
-            ``[P, W]`` row indices. Equal values go to the lower row; invalid rows come last, copies just before them.
+        Equal values go to the lower row; invalid rows come last, copies just before them.
         """
-        if self.released:
-            return values.argsort(dim=-1, descending=True, stable=True)[:, : self.width]
-        order = values.masked_fill(~valid, -torch.inf).argsort(dim=-1, descending=True, stable=True)
+        valid, equal = boundary.valid, boundary.equal()
+        order = boundary.values.masked_fill(~valid, -torch.inf).argsort(dim=-1, descending=True, stable=True)
         ranked = equal.gather(1, order[:, :, None].expand_as(equal)).gather(2, order[:, None, :].expand_as(equal))
         copy = (ranked & torch.ones_like(ranked[0]).tril(-1)).any(-1)
         late = copy.long() + 2 * (~valid.gather(1, order)).long()
-        return order.gather(1, late.argsort(dim=-1, stable=True))[:, : self.width]
+        return Selection(order.gather(1, late.argsort(dim=-1, stable=True))[:, : self.width])
+
+    def choose(self, boundary: Boundary) -> torch.Tensor:
+        """The first survivor: they are in order."""
+        return torch.zeros_like(boundary.limits)

@@ -85,8 +85,8 @@ class _TokenScorer:
         last = (chunk.counts - 1).clamp_min(0)[..., None].to(values.device)
         return values.gather(-1, last)[..., 0].to(self.device)
 
-    def commit(self, parents, rows, counts, pending, identity):
-        self.lane.commit(parents, rows, counts, identity)
+    def commit(self, parents, rows, counts, pending, identity, starts=None):
+        self.lane.commit(parents, rows, counts, identity, starts)
 
     def keep(self, slots):
         self.lane.keep(slots)
@@ -111,9 +111,8 @@ class _QScorer(_TokenScorer):
         last = (chunk.counts - 1).clamp_min(0)[..., None].to(tokens.device)
         return torch.cat(values, -1).gather(-1, last)[..., 0].to(self.device)
 
-    def commit(self, parents, rows, counts, pending, identity):
-        self.lane.commit(parents, rows, (counts - 1).clamp_min(0), identity)
-        self.lane.advance(pending)
+    def commit(self, parents, rows, counts, pending, identity, starts=None):
+        self.lane.follow(parents, rows, counts, pending, identity, starts)
 
     def passes(self, counts, survivors):
         return (counts - 1).clamp_min(0).sum((1, 2)) + survivors

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from guiders.decoding.along import Along
 from guiders.kv.lane import Lane
 from guiders.kv.log_probs import log_probs
 from guiders.models.heads import check_language_model
@@ -74,7 +75,7 @@ class ImplicitValue(Value):
         pair = [self.tuned, self.untuned]
         lane = self._guiding(guider)
         # an end token put after a row that was cut was never stepped: guidance says nothing of it
-        if lane is not None and not guider.search.released:
+        if lane is not None and not guider.search.scores_cut_with_end and not guider.search.revises:
             return _FromGuidance(lane)
         if any(first_difference(guider.base.tokenizer, lm.tokenizer) for lm in pair):
             return TextScorer(guider.base, pair, [1.0, -1.0], "log_prob", slots, guider.search)
@@ -101,7 +102,7 @@ class _FromGuidance:
     def score(self, chunk):
         return chunk.values[..., None] + chunk.log_ratio
 
-    def commit(self, parents, rows, counts, pending, identity):
+    def commit(self, parents, rows, counts, pending, identity, starts=None):
         pass
 
     def keep(self, slots):
@@ -122,6 +123,10 @@ class _PairScorer:
     def __init__(self, pair, slots, search, columns, device):
         self.lanes = [Lane(lm, slots, search.survivors, search.successors, columns) for lm in pair]
         self.device = device
+        # where a part of a row can be kept, its value is the sum of what its own tokens added
+        self.added = Along(slots, search.survivors, device) if search.revises else None
+        self.lengths = torch.zeros(slots, search.survivors, dtype=torch.long, device=device)
+        self._of_tokens: torch.Tensor | None = None
 
     @property
     def evaluated(self):
@@ -130,12 +135,17 @@ class _PairScorer:
     def admit(self, slots, prompts):
         for lane in self.lanes:
             lane.prefill(slots, [lane.lm.encode_prompt(p) for p in prompts])
+        self.lengths[torch.tensor(slots, device=self.device)] = 0
 
     def score(self, chunk):
         tuned, untuned = (self._log_probs(lane, chunk).to(self.device) for lane in self.lanes)
         columns = torch.arange(chunk.tokens.shape[-1], device=self.device)
         inside = columns < chunk.counts[..., None]
-        return chunk.values[..., None] + (tuned - untuned).masked_fill(~inside, 0).sum(-1)
+        of_tokens = (tuned - untuned).masked_fill(~inside, 0)
+        before = chunk.values
+        if self.added is not None:
+            before, self._of_tokens = self.added.sums(self.lengths), of_tokens
+        return before[..., None] + of_tokens.sum(-1)
 
     @staticmethod
     def _log_probs(lane: Lane, chunk) -> torch.Tensor:
@@ -150,18 +160,27 @@ class _PairScorer:
                 parts.append(log_probs(logits, following)[..., 0])
         return torch.cat(parts, -1)
 
-    def commit(self, parents, rows, counts, pending, identity):
+    def commit(self, parents, rows, counts, pending, identity, starts=None):
         for lane in self.lanes:
-            lane.commit(parents, rows, (counts - 1).clamp_min(0), identity)
-            lane.advance(pending)
+            lane.follow(parents, rows, counts, pending, identity, starts)
+        if self.added is not None:
+            starts = self.lengths.gather(1, parents) if starts is None else starts
+            self.added.follow(parents, rows, self._of_tokens, starts)
+            self.lengths = starts + counts
 
     def keep(self, slots):
         for lane in self.lanes:
             lane.keep(slots)
+        self.lengths = self.lengths[slots]
+        if self.added is not None:
+            self.added.keep(slots)
 
     def shrink(self, longest):
         for lane in self.lanes:
             lane.shrink(longest)
+        self.lengths.clamp_(max=longest)
+        if self.added is not None:
+            self.added.shrink(longest)
 
     def passes(self, counts, survivors):
         return len(self.lanes) * ((counts - 1).clamp_min(0).sum((1, 2)) + survivors)

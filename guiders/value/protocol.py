@@ -26,6 +26,8 @@ class Chunk:
         responses: a function that gives every row's response tokens, as lists ``[P][S·K]`` (it waits for the device).
         text: a function from such a response's tokens to its text as the user sees it: cut before a stop string, and
             without a last character that is not all there yet.
+        wanted: ``[P, S, K]`` the row's value is needed now; None: of every row that added a token. A value that costs
+            something for every row need not score the others.
     """
 
     tokens: torch.Tensor
@@ -35,6 +37,12 @@ class Chunk:
     log_ratio: torch.Tensor | None
     responses: Callable[[], list[list[list[int]]]]
     text: Callable[[list[int]], str]
+    wanted: torch.Tensor | None = None
+
+    def asked(self) -> list[list[bool]]:
+        """Is the row's value needed now? ``[P][S·K]``; waits for the device."""
+        wanted = self.counts > 0 if self.wanted is None else self.wanted
+        return wanted.flatten(1).tolist()
 
     def with_end(self, cut: torch.Tensor, end: int) -> "Chunk":
         """The same chunk, with the token `end` after the rows ``[P, S, K]`` that were cut, as if they had ended."""
@@ -62,12 +70,26 @@ class Scorer(Protocol):
         `LM.encode_prompt` takes them all."""
 
     def score(self, chunk: Chunk) -> torch.Tensor:
-        """The value of every row's hypothesis: ``[P, S, K]``. Rows that added no token may hold anything."""
+        """The value of every row's hypothesis: ``[P, S, K]``. Rows that are not `Chunk.wanted` may hold anything, but
+        where their value is gathered chunk by chunk."""
 
     def commit(
-        self, parents: torch.Tensor, rows: torch.Tensor, counts: torch.Tensor, pending: torch.Tensor, identity: bool
+        self,
+        parents: torch.Tensor,
+        rows: torch.Tensor,
+        counts: torch.Tensor,
+        pending: torch.Tensor,
+        identity: bool,
+        starts: torch.Tensor | None = None,
     ) -> None:
-        """The survivors were chosen: ``[P, S]`` each; of their row's chunk `counts` tokens, the last is `pending`."""
+        """The survivors were chosen: ``[P, S']`` each, with S' below S where the search gives rows up. Of their row's
+        chunk they keep `counts` tokens; the last token of their response is `pending`. identity: every row goes on as
+        its own only successor.
+
+        starts: tokens of the parent's response that they keep; None where all. It is given under no search but those
+        that say `Search.revises`: `counts` can then be less than the row added, `pending` of before the chunk, and any
+        token where a survivor keeps none at all.
+        """
 
     def keep(self, slots: torch.Tensor) -> None:
         """Only these slots go on."""

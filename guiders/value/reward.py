@@ -60,11 +60,11 @@ class _RewardScorer:
             self.prompts[slot] = prompt.prompt if isinstance(prompt, LongPrompt) else prompt
 
     def score(self, chunk):
-        added = chunk.counts.flatten(1).tolist()
+        asked = chunk.asked()
         where, pairs = [], []
         for slot, rows in enumerate(chunk.responses()):
             for row, tokens in enumerate(rows):
-                if self.prompts[slot] is not None and added[slot][row]:
+                if self.prompts[slot] is not None and asked[slot][row]:
                     where.append((slot, row))
                     pairs.append((self.prompts[slot], chunk.text(tokens)))
         values = torch.zeros(chunk.counts.shape, dtype=torch.float64).flatten(1)
@@ -78,7 +78,7 @@ class _RewardScorer:
             self._positions[slot] += self.model.positions(*pair)
         return values.view(chunk.counts.shape).to(chunk.values)
 
-    def commit(self, parents, rows, counts, pending, identity):
+    def commit(self, parents, rows, counts, pending, identity, starts=None):
         pass
 
     def keep(self, slots):

@@ -55,11 +55,11 @@ class TextScorer:
             reader.admit(slots, [self.prompts[slot] for slot in slots])
 
     def score(self, chunk):
-        added, ended = chunk.counts.flatten(1).tolist(), chunk.ended.flatten(1).tolist()
+        asked, ended = chunk.asked(), chunk.ended.flatten(1).tolist()
         texts: dict[tuple[int, int], tuple[str, bool]] = {}
         for slot, rows in enumerate(chunk.responses()):
             for row, tokens in enumerate(rows):
-                if self.prompts[slot] is not None and added[slot][row]:
+                if self.prompts[slot] is not None and asked[slot][row]:
                     texts[slot, row] = (chunk.text(tokens), ended[slot][row])
         values = torch.zeros(chunk.counts.shape, dtype=torch.float64).flatten(1)
         self._positions.zero_()
@@ -69,7 +69,8 @@ class TextScorer:
                 self._positions[slot] += positions
         return values.view(chunk.counts.shape).to(chunk.values)
 
-    def commit(self, parents, rows, counts, pending, identity):
+    def commit(self, parents, rows, counts, pending, identity, starts=None):
+        # what is kept is seen at the next score, by its text
         for reader in self.readers:
             reader.commit(parents, rows, identity)
 
@@ -226,6 +227,7 @@ class _TextReader:
                 starts[-1].append(start)
                 counts[-1].append(len(tokens) - start)
         self._rows = {}
+        self.survivors = rows.shape[1]
         self.lane.commit(parents, rows, torch.tensor(counts), identity, torch.tensor(starts))
 
     def keep(self, slots):

@@ -37,7 +37,7 @@ class Work:
 
 def chunks(guider: Guider, new_tokens: int) -> list[int]:
     """Lengths of the chunks of a response, between two selections."""
-    length = (guider.search.length if guider.search.selects else None) or new_tokens
+    length = (guider.search.ends.most if guider.search.scores == "boundary" else None) or new_tokens
     return [min(length, new_tokens - start) for start in range(0, new_tokens, length)]
 
 

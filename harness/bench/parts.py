@@ -121,8 +121,7 @@ def profiled(guider: Guider, clock: str = "wall"):
         patch(Lane, name, lambda arguments, name=name: profile.lane(name, arguments[0]))
     for name in _public(Beam):
         patch(Beam, name, "host" if name in _READING else "reorder")
-    if guider.search.selects:
-        patch(type(guider.search), "select", "reorder")
+    patch(type(guider.search), "select", "reorder")
     patch(Guider, "combine", "sampling")
     for module in [m for name, m in sys.modules.items() if name.startswith("guiders.") and m is not None]:
         for name, function in list(vars(module).items()):

@@ -15,6 +15,7 @@ from guiders import (
     GuiderError,
     Implicit,
     ImplicitValue,
+    ReleasedChunkBeam,
     Sampling,
     generate,
     token_log_probs,
@@ -35,8 +36,8 @@ def often_ending(ends=(0, 4, 8, 12)) -> LM:
     return base
 
 
-def searching(**options) -> Guider:
-    return Guider(often_ending(), value=ImplicitValue(*PAIR), search=ChunkBeam(2, 3, 3, **options))
+def searching(search=ChunkBeam) -> Guider:
+    return Guider(often_ending(), value=ImplicitValue(*PAIR), search=search(2, 3, 3))
 
 
 def copies_of_ended(generation):
@@ -60,7 +61,7 @@ def test_an_ended_hypothesis_takes_one_slot():
 def test_the_released_search_copies_ended_hypotheses():
     """The authors' code gives an ended hypothesis K rows, and its copies then fill the beam: the search ends early."""
     sampling, seen = Sampling(max_new_tokens=15, seed=2), 0
-    released = decode(searching(released=True), PROMPTS, sampling, trace=True)
+    released = decode(searching(ReleasedChunkBeam), PROMPTS, sampling, trace=True)
     for generation in released:
         for ended, going, rows in copies_of_ended(generation):
             assert rows == 3 * (ended + going)
@@ -85,7 +86,9 @@ def test_a_cut_response_is_scored_as_it_is(kind):
     scored = ImplicitValue(*PAIR) if kind == "implicit" else Explicit(value("gpt2", kind))
     sampling, cuts = Sampling(max_new_tokens=4, seed=1), 0
     for released in (False, True):
-        guider = Guider(lm("llama", 0, 0.5), value=scored, search=ChunkBeam(2, 2, 3, released=released))
+        guider = Guider(
+            lm("llama", 0, 0.5), value=scored, search=(ReleasedChunkBeam if released else ChunkBeam)(2, 2, 3)
+        )
         for generation in decode(guider, PROMPTS, sampling):
             if generation.finish_reason == "length":
                 cuts += 1

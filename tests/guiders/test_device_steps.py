@@ -73,7 +73,7 @@ def prepared(guider: Guider, sampling: Sampling, columns: int = COLUMNS):
     """A decoder's parts after the prompts, with fixed addresses, and what its steps take."""
     search = guider.search
     shape = (SLOTS, search.survivors, search.successors)
-    scorer = guider.value.scorer(guider, SLOTS, columns) if search.selects or search.survivors > 1 else None
+    scorer = guider.value.scorer(guider, SLOTS, columns) if guider.chooses else None
     lanes = [Lane(lm, *shape, columns, fixed=True) for lm in guider.models]
     prompts = [[1, 2, 3], [4] * 9, [5, 6]]
     for part in lanes:
@@ -84,7 +84,7 @@ def prepared(guider: Guider, sampling: Sampling, columns: int = COLUMNS):
     given = SimpleNamespace(
         active=torch.ones(SLOTS, dtype=torch.bool, device=DEVICE),
         ended=torch.zeros(shape[:2], dtype=torch.bool, device=DEVICE),
-        remaining=torch.full((SLOTS,), 9, device=DEVICE),
+        remaining=torch.full(shape[:2], 9, device=DEVICE),
         numbers=torch.rand(*shape, columns, dtype=torch.float64, device=DEVICE),
     )
     return lanes, scorer, stepper, vars(given).values()
@@ -164,4 +164,5 @@ def test_a_step_of_a_7b_model_has_its_products_and_no_more():
     assert seen.operations["aten.linear.default"] == 32 * 7 + 1
     assert seen.operations["aten.matmul.default"] == 32 * 2 * 2
     token = 2 * 32 * 8 * 128 * 2  # keys and values, layers, heads, width, bytes
-    assert lane.cache.bytes() == {"prompt": 32 * 64 * token, "history": 0, "chunk": 32 * 4 * 30 * token}
+    held = {"prompt": 32 * 64 * token, "history": 0, "chunk": 32 * 4 * 30 * token, "states": 0}
+    assert lane.cache.bytes() == held

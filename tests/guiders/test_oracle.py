@@ -7,14 +7,26 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny_models import ARCHITECTURES, CONTEXT, END, ending, lm, value
 
-from guiders import BestOfN, ChunkBeam, Explicit, Guider, Implicit, ImplicitValue, Sample, Sampling, generate
+from guiders import (
+    BestOfN,
+    ChunkBeam,
+    Explicit,
+    Guider,
+    Implicit,
+    ImplicitValue,
+    ReleasedChunkBeam,
+    Sample,
+    Sampling,
+    generate,
+)
 from guiders.laws.oracle import naive_generate
 
 torch.set_num_threads(1)
 lengths = st.sampled_from([1, 2, 3, 5, 8, None])
 searches = st.one_of(
     st.builds(BestOfN, st.integers(1, 5)),
-    st.builds(ChunkBeam, st.integers(1, 3), st.integers(1, 3), lengths, st.booleans()),
+    st.builds(ChunkBeam, st.integers(1, 3), st.integers(1, 3), lengths),
+    st.builds(ReleasedChunkBeam, st.integers(1, 3), st.integers(1, 3), lengths),
 )
 samplings = st.builds(
     Sampling,

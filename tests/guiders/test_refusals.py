@@ -18,6 +18,7 @@ from guiders import (
     GuiderError,
     Implicit,
     ImplicitValue,
+    ReleasedChunkBeam,
     Sample,
     Sampling,
     generate,
@@ -200,8 +201,8 @@ def test_continuations_outside_of_the_vocabulary():
 def test_the_released_search_needs_an_end_token():
     tokenizer = copy.deepcopy(words())
     tokenizer.eos_token = None
-    with pytest.raises(GuiderError, match="released=False"):
-        Guider(LM(lm().model, tokenizer), None, ImplicitValue(*PAIR), ChunkBeam(released=True))
+    with pytest.raises(GuiderError, match="ReleasedChunkBeam scores an end token"):
+        Guider(LM(lm().model, tokenizer), None, ImplicitValue(*PAIR), ReleasedChunkBeam())
 
 
 @pytest.mark.parametrize("value_", [Explicit(value()), Explicit(value("gpt2", "vocab")), ImplicitValue(*PAIR)])

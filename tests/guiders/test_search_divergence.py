@@ -13,7 +13,7 @@ import torch
 from test_tabular import log_prob, table, tabular
 from tiny_models import END
 
-from guiders import BestOfN, ChunkBeam, Guider, Implicit, ImplicitValue, Sample, Sampling, generate
+from guiders import BestOfN, ChunkBeam, Guider, Implicit, ImplicitValue, ReleasedChunkBeam, Sample, Sampling, generate
 from guiders.laws import follows
 
 torch.set_num_threads(1)
@@ -62,7 +62,7 @@ def continuations(tokens, drawn, length):
 
 def law(search, drawn, value) -> dict:
     """{response: probability} of a search, from every set of draws that it can meet."""
-    length = LIMIT if isinstance(search, BestOfN) else search.length or LIMIT
+    length = LIMIT if search.scores == "end" else search.ends.most or LIMIT
     beams, answers = {((),) * search.survivors: 1.0}, defaultdict(float)
     while beams:
         after = defaultdict(float)
@@ -70,14 +70,16 @@ def law(search, drawn, value) -> dict:
             rows = []
             for tokens in beam:
                 if tokens[-1:] == (END,):
-                    rows += [{tokens: 1.0}] * (search.successors if search.released else 1)
+                    rows += [{tokens: 1.0}] * (search.successors if search.copies_ended else 1)
                 else:
                     rows += [continuations(tokens, drawn, length)] * search.successors
             for picks in itertools.product(*(row.items() for row in rows)):
                 texts = [tokens for tokens, _ in picks]
-                worth = [value((*t, END) if search.released and over(t) and t[-1] != END else t) for t in texts]
+                worth = [
+                    value((*t, END) if search.scores_cut_with_end and over(t) and t[-1] != END else t) for t in texts
+                ]
                 order = sorted(range(len(texts)), key=lambda i, worth=worth: -worth[i])
-                if not search.released:
+                if not search.copies_ended:
                     first = [i for n, i in enumerate(order) if texts[i] not in [texts[j] for j in order[:n]]]
                     order = first + [i for i in order if i not in first]
                 kept = tuple(texts[i] for i in order[: search.survivors])
@@ -119,8 +121,8 @@ SEARCHES = [
     ChunkBeam(2, 2, 2),
     ChunkBeam(2, 2, None),
     ChunkBeam(3, 1, 1),
-    ChunkBeam(2, 2, 1, released=True),
-    ChunkBeam(1, 3, 1, released=True),
+    ReleasedChunkBeam(2, 2, 1),
+    ReleasedChunkBeam(1, 3, 1),
 ]
 SAMPLINGS = [Sampling(max_new_tokens=LIMIT, seed=5), Sampling(0.6, top_k=2, max_new_tokens=LIMIT, seed=5)]
 
