@@ -14,6 +14,7 @@ from guiders.errors import GuiderError
 from guiders.guider import Generation, Guider
 from guiders.kv.lane import Lane
 from guiders.sampling import Sampling, prompt_key, uniforms
+from guiders.token.guidance import Guidance, SoFar
 from guiders.value import Chunk
 
 
@@ -53,7 +54,8 @@ class Decoder:
         self.done = torch.zeros(slots, dtype=torch.long, device=self.device)
         self.trace = Trace(guider) if trace else None
         wanted = self.scorer.wants_ratio if self.scorer else None
-        self.stepper = Stepper(guider, sampling, self.lanes, wanted, trace, graphs)
+        self.guidance = Guidance(guider, sampling, self.lanes, slots) if guider.remembering else None
+        self.stepper = Stepper(guider, sampling, self.lanes, wanted, trace, graphs, self.guidance)
         self.scored = 0  # positions of a scorer that does not count what it computes
 
     def run(self, waiting: deque) -> Iterator[Generation]:
@@ -95,6 +97,8 @@ class Decoder:
             lane.prefill(free, [r.ids if lane.lm is self.guider.base else lane.lm.encode_prompt(r.prompt) for r in new])
         if self.scorer:
             self.scorer.admit(free, [r.prompt for r in new])
+        if self.guidance:
+            self.guidance.admit(free, [r.prompt for r in new])
         self.beam.admit(slots)
         self.keys[slots] = torch.tensor([r.key for r in new], device=self.device)
         self.remaining[slots] = torch.tensor([r.limit for r in new], device=self.device)
@@ -114,6 +118,8 @@ class Decoder:
         hypotheses = torch.arange(survivors * successors, device=device).view(survivors, successors, 1)
         steps = self.done.view(-1, 1, 1, 1) + torch.arange(n, device=device)
         numbers = uniforms(self.sampling.stream, self.keys.view(-1, 1, 1, 1), hypotheses, steps)
+        if self.guidance:
+            self.guidance.begin(SoFar(self.beam.tokens, self.beam.lengths, self.keys, self.done))
         taken = self.stepper.run(self._active(), self.beam.ended, self.remaining, numbers)
         tokens, counts, ended = taken.tokens, taken.counts, taken.ended
         if self.sampling.stop:
@@ -125,6 +131,7 @@ class Decoder:
             ended=ended,
             values=self.beam.values,
             log_ratio=None if taken.ratios is None else taken.ratios.masked_fill(~inside, 0).sum(-1),
+            log_weights=None if taken.weights is None else taken.weights.masked_fill(~inside, 0).sum(-1),
             responses=lambda: self.beam.responses(tokens, counts),
             text=lambda response: whole_characters(self.guider.base, response, self.sampling.stop),
         )
@@ -180,6 +187,8 @@ class Decoder:
                 lane.advance(pending)
             if self.scorer:
                 self.scorer.commit(parents, rows, counts, pending, not self.search.selects)
+            if self.guidance:
+                self.guidance.commit(parents, rows, counts, not self.search.selects)
         # only now: where memory ran out above, the finished prompts are decoded again with the others
         gone = [request for request, _ in finished]
         self.requests = [None if request in gone else request for request in self.requests]
@@ -188,6 +197,8 @@ class Decoder:
     def _passes(self, chunk: Chunk, went_on: torch.Tensor) -> list[int]:
         """Token positions that a chunk needed, by slot."""
         needed = len(self.lanes) * ((chunk.counts - 1).clamp_min(0).sum((1, 2)) + went_on)
+        if self.guidance:
+            needed = needed + self.guidance.passes(chunk.counts, went_on)
         if self.scorer:
             of_value = self.scorer.passes(chunk.counts, went_on)
             needed = needed + of_value
@@ -230,6 +241,8 @@ class Decoder:
                 lane.keep(slots)
             if self.scorer:
                 self.scorer.keep(slots)
+            if self.guidance:
+                self.guidance.keep(slots)
         self.beam.shrink(longest)
-        for part in (*self.lanes, *([self.scorer] if self.scorer else [])):
+        for part in (*self.lanes, *(part for part in (self.scorer, self.guidance) if part)):
             part.shrink(longest)

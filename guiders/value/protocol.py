@@ -26,6 +26,8 @@ class Chunk:
         responses: a function that gives every row's response tokens, as lists ``[P][S·K]`` (it waits for the device).
         text: a function from such a response's tokens to its text as the user sees it: cut before a stop string, and
             without a last character that is not all there yet.
+        log_weights: ``[P, S, K]`` sum over the chunk of the token guides' log-weights (`GuideState.weigh`); None where
+            no guide has a memory.
     """
 
     tokens: torch.Tensor
@@ -35,6 +37,7 @@ class Chunk:
     log_ratio: torch.Tensor | None
     responses: Callable[[], list[list[list[int]]]]
     text: Callable[[list[int]], str]
+    log_weights: torch.Tensor | None = None
 
     def with_end(self, cut: torch.Tensor, end: int) -> "Chunk":
         """The same chunk, with the token `end` after the rows ``[P, S, K]`` that were cut, as if they had ended."""
