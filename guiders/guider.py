@@ -47,6 +47,11 @@ class Guider:
                 f"{self.base.name}: {type(self.search).__name__} scores an end token, and there is none; use another "
                 "search, as ChunkBeam"
             )
+        if self.search.revises and self.remembering:
+            raise GuiderError(
+                f"{type(self.search).__name__} takes tokens back, which the memory of "
+                f"{type(self.remembering[0]).__name__} can't; use another search or leave that token guide out"
+            )
         for guide in self.guides:
             for model in guide.models:
                 check_same_vocabulary(self.base.tokenizer, model.tokenizer, self.base.name, model.name)
@@ -138,7 +143,9 @@ class Guider:
         Tables wider than the shared vocabulary (padded to a round number) are cut to the narrowest, the value's among
         them. Half precision is widened: a difference of log-probabilities of two models would lose most of its digits.
         """
-        width = min(self.vocabulary, *(x.shape[-1] for x in logits))
+        adding = [not with_memory(guide) for guide in self.guides for _ in guide.models]
+        widths = [x.shape[-1] for x, adds in zip(logits, (True, *adding), strict=True) if adds]
+        width = min(self.vocabulary, *widths)
         base, *rest = (x[..., :width].to(logits[0].device) for x in logits)
         guided = base.float() if base.dtype in (torch.bfloat16, torch.float16) else base
         for guide in self.guides:

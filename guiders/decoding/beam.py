@@ -99,7 +99,9 @@ class Beam:
         self.tokens.scatter_(-1, where, new)
         self.lengths = lengths + counts
         self.added, self.ended, self.values = counts, ended, now
-        self.log_weights = self.log_weights.gather(1, parents) if log_weights is None else log_weights.double()
+        if log_weights is None:
+            log_weights = self.log_weights.gather(1, parents) + chunk.weights().gather(1, rows)
+        self.log_weights = log_weights.double()
         for name, of_columns in (("kl", kl), ("over_base", over_base)):
             if of_columns is None:
                 setattr(self, name, getattr(self, name)[:, : rows.shape[1]])

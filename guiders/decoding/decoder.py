@@ -17,6 +17,7 @@ from guiders.guider import Generation, Guider
 from guiders.kv.lane import Lane
 from guiders.sampling import Sampling, prompt_key, uniforms
 from guiders.search import Boundary, Selection
+from guiders.token.guidance import Guidance, SoFar
 from guiders.value import Chunk
 
 
@@ -59,7 +60,8 @@ class Decoder:
         self.clock = torch.zeros(slots, dtype=torch.long, device=self.device)  # columns that its rows have stepped
         self.trace = Trace(guider) if trace else None
         wanted = self.scorer.wants_ratio if self.scorer else None
-        self.stepper = Stepper(guider, sampling, self.lanes, wanted, trace, graphs)
+        self.guidance = Guidance(guider, sampling, self.lanes, slots) if guider.remembering else None
+        self.stepper = Stepper(guider, sampling, self.lanes, wanted, trace, graphs, self.guidance)
         self.stepped = False
         self.scored = 0  # positions of a scorer that does not count what it computes
 
@@ -104,6 +106,8 @@ class Decoder:
             lane.prefill(free, [r.ids if lane.lm is self.guider.base else lane.lm.encode_prompt(r.prompt) for r in new])
         if self.scorer:
             self.scorer.admit(free, [r.prompt for r in new])
+        if self.guidance:
+            self.guidance.admit(free, [r.prompt for r in new])
         self.beam.admit(slots)
         self.keys[slots] = torch.tensor([r.key for r in new], device=self.device)
         self.limits[slots] = torch.tensor([r.limit for r in new], device=self.device)
@@ -124,6 +128,8 @@ class Decoder:
         steps = self.clock.view(-1, 1, 1, 1) + torch.arange(n, device=device)
         numbers = uniforms(self.sampling.stream, self.keys.view(-1, 1, 1, 1), hypotheses, steps)
         remaining = self.limits[:, None] - self.beam.lengths
+        if self.guidance:
+            self.guidance.begin(SoFar(self.beam.tokens, self.beam.lengths, self.keys, self.clock))
         taken = self.stepper.run(self._active(), self.beam.ended, remaining, numbers)
         self.stepped = True
         tokens, counts, ended = taken.tokens, taken.counts, taken.ended
@@ -137,6 +143,7 @@ class Decoder:
             ended=ended,
             values=self.beam.values,
             log_ratio=None if taken.ratios is None else taken.ratios.masked_fill(~inside, 0).sum(-1),
+            log_weights=None if taken.weights is None else taken.weights.masked_fill(~inside, 0).sum(-1),
             responses=lambda: self.beam.responses(tokens, counts),
             text=lambda response: whole_characters(self.guider.base, response, self.sampling.stop),
             wanted=(counts > 0) & over if self.search.scores == "end" else counts > 0,
@@ -170,6 +177,8 @@ class Decoder:
             if self.scorer:
                 cut = () if starts is None else (starts,)
                 self.scorer.commit(parents, rows, counts, pending, identity, *cut)
+            if self.guidance:
+                self.guidance.commit(parents, rows, counts, identity)
         # only now: where memory ran out above, the finished prompts are decoded again with the others
         gone = [request for request, _ in finished]
         self.requests = [None if request in gone else request for request in self.requests]
@@ -217,7 +226,7 @@ class Decoder:
         return Boundary(
             values=values.masked_fill(~over, torch.nan) if self.search.scores == "end" else values,
             before=beam.values,
-            log_weights=beam.log_weights.repeat_interleave(successors, 1),
+            log_weights=beam.log_weights.repeat_interleave(successors, 1) + chunk.weights(),
             valid=valid,
             ended=ended,
             over=over,
@@ -300,6 +309,8 @@ class Decoder:
     def _passes(self, chunk: Chunk, went_on: torch.Tensor) -> list[int]:
         """Token positions that a chunk needed, by slot."""
         needed = len(self.lanes) * ((chunk.counts - 1).clamp_min(0).sum((1, 2)) + went_on)
+        if self.guidance:
+            needed = needed + self.guidance.passes(chunk.counts, went_on)
         if self.scorer:
             of_value = self.scorer.passes(chunk.counts, went_on)
             needed = needed + of_value
@@ -341,6 +352,8 @@ class Decoder:
                 lane.keep(slots)
             if self.scorer:
                 self.scorer.keep(slots)
+            if self.guidance:
+                self.guidance.keep(slots)
         self.beam.shrink(longest)
-        for part in (*self.lanes, *([self.scorer] if self.scorer else [])):
+        for part in (*self.lanes, *(part for part in (self.scorer, self.guidance) if part)):
             part.shrink(longest)

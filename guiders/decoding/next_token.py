@@ -42,6 +42,7 @@ def next_token(
     kl: bool = False,
     pair: int | None = None,
     changed: bool = False,
+    guided: torch.Tensor | None = None,
 ) -> NextToken:
     """Draw every row's next tokens.
 
@@ -52,13 +53,23 @@ def next_token(
             cut, else there is none.
         pair: the place among `logits` of a tuned model, its untuned next to it, whose ratio is wanted.
         changed: compare the most likely token with the base's.
+        guided: ``[..., V]`` the guided logits, where a guide with a memory has made them; overwritten.
 
     Returns:
         tensors of the leading shape of `numbers`.
     """
     flat, uniform = [x.flatten(0, -2) for x in logits], numbers.flatten(0, -2)
     parts = [
-        _rows(guider, sampling, [x[some] for x in flat], uniform[some], kl, pair, changed)
+        _rows(
+            guider,
+            sampling,
+            [x[some] for x in flat],
+            uniform[some],
+            kl,
+            pair,
+            changed,
+            None if guided is None else guided.flatten(0, -2)[some],
+        )
         for some in row_blocks(len(uniform), flat[0].shape[-1], uniform.device)
     ]
     if len(parts) > 1:
@@ -69,8 +80,8 @@ def next_token(
     )
 
 
-def _rows(guider, sampling: Sampling, logits, numbers, kl: bool, pair: int | None, changed: bool) -> NextToken:
-    guided = guider.combine(logits)
+def _rows(guider, sampling: Sampling, logits, numbers, kl: bool, pair: int | None, changed, guided) -> NextToken:
+    guided = guider.combine(logits) if guided is None else guided
     base = logits[0][..., : guided.shape[-1]]
     differs = guided.argmax(-1) != base.argmax(-1) if changed else None
     if sampling.temperature and not sampling.top_k and sampling.top_p == 1:

@@ -17,6 +17,7 @@ from guiders.guider import Guider
 from guiders.kv.lane import Lane
 from guiders.sampling import Sampling
 from guiders.search.sample import QUANTUM
+from guiders.token.guidance import Guidance
 
 
 @dataclass
@@ -28,7 +29,7 @@ class Steps:
         counts: ``[P, S, K]`` tokens that the row added. ended: ``[P, S, K]`` it has ended with an end token.
         alive: ``[P, S, K]`` it goes on. remaining: ``[P, S]`` tokens the survivor may still get.
         kl: nats. over_base: see `NextToken`; where the search chooses. ratios: log π⁺ − log π⁻ of the token, where
-            wanted.
+            wanted. weights: log-weights of the token, where guides with a memory may give some.
         changed: did guidance change the most likely token? where wanted.
         finite: ``[]`` every running row had a number to draw by.
         column: ``[1]`` the next column, for steps that are replayed.
@@ -46,6 +47,7 @@ class Steps:
     changed: torch.Tensor | None
     finite: torch.Tensor
     column: torch.Tensor
+    weights: torch.Tensor | None = None
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """By name, those that there are."""
@@ -53,7 +55,7 @@ class Steps:
 
     def first(self, n: int) -> "Steps":
         """Of the first n columns, in tensors of its own."""
-        columns = ("tokens", "numbers", "kl", "over_base", "ratios", "changed")
+        columns = ("tokens", "numbers", "kl", "over_base", "ratios", "changed", "weights")
         return Steps(
             **{
                 name: None if x is None else (x[..., :n] if name in columns else x).clone()
@@ -68,12 +70,26 @@ class Stepper:
     Args:
         lanes: the base's, then the token guides'. wanted: see `Scorer.wants_ratio`. trace: record `Steps.changed`.
         graphs: replay CUDA graphs; the lanes must be fixed.
+        guidance: the guides with a memory, where there are some; its chunk has begun when `run` is called.
 
     Raises:
-        GuiderError: graphs on a device that has none.
+        GuiderError: graphs on a device that has none, or with a guide that has a memory.
     """
 
-    def __init__(self, guider: Guider, sampling: Sampling, lanes: list[Lane], wanted: int | None, trace, graphs):
+    def __init__(
+        self,
+        guider: Guider,
+        sampling: Sampling,
+        lanes: list[Lane],
+        wanted: int | None,
+        trace,
+        graphs,
+        guidance: Guidance | None = None,
+    ):
+        if graphs and guidance:
+            name = type(guider.remembering[0]).__name__
+            raise GuiderError(f"{name} has a memory, which can't be captured as CUDA graphs; leave graphs off")
+        self.guidance = guidance
         self.guider, self.sampling, self.lanes, self.wanted, self.trace = guider, sampling, lanes, wanted, trace
         ends = (*guider.base.eos_ids, *stop_ids(guider.base, sampling.stop))
         self.eos = torch.tensor(ends, dtype=torch.long, device=guider.base.device)
@@ -131,6 +147,7 @@ class Stepper:
             changed=torch.zeros(shape, dtype=torch.bool, device=device) if self.trace else None,
             finite=torch.ones((), dtype=torch.bool, device=device),
             column=torch.ones(1, dtype=torch.long, device=device),
+            weights=torch.zeros_like(zeros) if self.guidance else None,
         )
 
     def step(self, taken: Steps, t: int | torch.Tensor) -> None:
@@ -145,10 +162,15 @@ class Stepper:
             taken.alive &= ~stop
         # at the first step one distribution serves all successors of a survivor, later each row has its own
         numbers = _take(taken.numbers, t) if first else _take(taken.numbers, t)[..., None]
-        new = next_token(self.guider, self.sampling, logits, numbers, self.measures_kl, self.wanted, self.trace)
+        guided = None
+        if self.guidance:
+            guided = self.guidance.guide(logits, taken.tokens[..., :t], taken.counts, taken.alive)
+        new = next_token(self.guider, self.sampling, logits, numbers, self.measures_kl, self.wanted, self.trace, guided)
         of_rows = (lambda x: x[..., None].expand(taken.alive.shape)) if first else (lambda x: x)
         tokens = torch.where(taken.alive, new.tokens if first else new.tokens[..., 0], 0)
         _put(taken.tokens, t, tokens)
+        if self.guidance and (weights := self.guidance.weigh(tokens)) is not None:
+            _put(taken.weights, t, weights)
         if taken.ratios is not None:
             _put(taken.ratios, t, new.ratio if first else new.ratio[..., 0])
         if new.kl is not None:

@@ -20,6 +20,7 @@ from guiders.laws.laws import (
     whole_value,
 )
 from guiders.laws.peek import peeks_leave_no_trace
+from guiders.laws.replay import replayed
 
 __all__ = [
     "batch_mates_do_not_matter",
@@ -32,6 +33,7 @@ __all__ = [
     "greedy_equals_transformers",
     "off_equals_base",
     "peeks_leave_no_trace",
+    "replayed",
     "stepped_log_probs",
     "threads_do_not_matter",
     "unlimited_chunk_equals_best_of",

@@ -18,10 +18,13 @@ import torch
 from guiders.decoding.generate import generate
 from guiders.decoding.stops import whole_characters
 from guiders.guider import Generation, Guider
+from guiders.kv.exclusive import exclusive
 from guiders.kv.lane import Lane
+from guiders.laws.replay import replayed
 from guiders.sampling import Sampling
 from guiders.score import token_log_probs
 from guiders.search import BestOfN, ChunkBeam, Sample
+from guiders.token.guidance import Guidance, SoFar, signed_key
 from guiders.value import Chunk
 
 
@@ -39,7 +42,8 @@ def check(guider: Guider, prompts: Sequence, sampling: Sampling, tolerance: floa
     ended_takes_one_slot(guider, prompts, sampling)
     if guider.value is not None:
         cached_value_equals_rescore(guider, prompts, sampling, tolerance)
-        unlimited_chunk_equals_best_of(guider, prompts, sampling)
+        if not any(getattr(guide, "chance", False) for guide in guider.guides):
+            unlimited_chunk_equals_best_of(guider, prompts, sampling)
 
 
 def decode(guider: Guider, prompts: Sequence, sampling: Sampling, **options) -> list[Generation]:
@@ -88,13 +92,16 @@ def cached_logits_equal_formula(guider: Guider, prompts: Sequence, sampling: Sam
     for generation in decode(alone, prompts, sampling):
         prompt, tokens = prompts[generation.index], list(generation.tokens)
         stepped, shift = stepped_log_probs(alone, prompt, tokens, length=3), 0.0
-        whole = [_uncached(lm, lm.encode_prompt(prompt), tokens) for lm in guider.models]
-        width = min(x.shape[-1] for x in whole)
-        rest = [x[:, :width] for x in whole[1:]]
-        for guide in guider.guides:
-            some, rest = rest[: len(guide.models)], rest[len(guide.models) :]
-            shift = shift + guide.shift(*some)
-        formula = (whole[0][:, :width] + shift).log_softmax(-1)
+        if guider.remembering:
+            formula = torch.stack(replayed(alone, prompt, tokens)[:-1]).log_softmax(-1)
+        else:
+            whole = [_uncached(lm, lm.encode_prompt(prompt), tokens) for lm in guider.models]
+            width = min(x.shape[-1] for x in whole)
+            rest = [x[:, :width] for x in whole[1:]]
+            for guide in guider.guides:
+                some, rest = rest[: len(guide.models)], rest[len(guide.models) :]
+                shift = shift + guide.shift(*some)
+            formula = (whole[0][:, :width] + shift).log_softmax(-1)
         _near(
             stepped, formula, tolerance, f"prompt {generation.index}: guided log-probabilities, cached and by formula"
         )
@@ -203,17 +210,24 @@ def stepped_log_probs(guider: Guider, prompt, tokens: list[int], length: int) ->
     zero, steps = torch.zeros(1, 1, dtype=torch.long, device=guider.base.device), []
     for lane in lanes:
         lane.prefill([0], [lane.lm.encode_prompt(prompt)])
+    guidance = Guidance(guider, Sampling(), lanes, 1)
+    guidance.admit([0], [prompt])
+    key = zero[0] + signed_key(guider.base.encode_prompt(prompt))
+    response = zero[..., None] + torch.tensor(tokens, dtype=torch.long, device=zero.device)  # [1, 1, n]
     for step in range(len(tokens)):
-        if step and step % length == 0:
+        column = step % length
+        if step and not column:
             for lane in lanes:
                 lane.commit(zero, zero, zero + length - 1, False)
                 lane.advance(zero + tokens[step - 1])
-        first = step % length == 0
-        logits = [
-            lane.next_logits[0, 0] if first else lane.step(zero[..., None] + tokens[step - 1]).flatten()
-            for lane in lanes
-        ]
-        steps.append(guider.combine(logits).log_softmax(-1))
+            guidance.commit(zero, zero, zero + length, False)
+        if not column:
+            guidance.begin(SoFar(response[..., :step], zero + step, key, zero[0] + step))
+        logits = [lane.next_logits if not column else lane.step(response[..., step - 1 : step]) for lane in lanes]
+        now = response[:, :, None, step - column : step]
+        here = zero[..., None] + column
+        steps.append(guidance.guide(logits, now, here, here == column).flatten().log_softmax(-1))
+        guidance.weigh(response[..., step : step + 1])
     return torch.stack(steps)
 
 
@@ -239,9 +253,10 @@ def whole_value(guider: Guider, prompt, tokens: list[int], ended: bool, stops: t
 def _uncached(lm, prompt: list[int], tokens: list[int]) -> torch.Tensor:
     """Logits ``[n, V]`` before every token of the response, each from a text of its own."""
     texts = [prompt + tokens[:i] for i in range(len(tokens))]
-    logits = [
-        lm.model(input_ids=torch.tensor([text], device=lm.device), use_cache=False).logits[0, -1] for text in texts
-    ]
+    with exclusive(lm.model):
+        logits = [
+            lm.model(input_ids=torch.tensor([text], device=lm.device), use_cache=False).logits[0, -1] for text in texts
+        ]
     return torch.stack(logits)
 
 
@@ -251,5 +266,8 @@ def _equal(one: Generation, other: Generation, what: str) -> None:
 
 def _near(found: torch.Tensor, expected: torch.Tensor, tolerance: float, what: str) -> None:
     found, expected = found.double(), expected.double().to(found.device)
+    masked = expected.isneginf()
+    assert torch.equal(found.isneginf(), masked), f"{what}: other ids are masked"
+    found, expected = found.masked_fill(masked, 0), expected.masked_fill(masked, 0)
     worst = float((found - expected).abs().max() / (1 + expected.abs().max()))
     assert worst <= tolerance, f"{what} differ by {worst:.1e}"

@@ -12,20 +12,22 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from guiders.guider import Generation, Guider
+from guiders.guider import Generation, Guider, with_memory
+from guiders.laws.replay import replayed
 from guiders.models.lm import LM
 from guiders.sampling import Sampling, distribution, draw, prompt_key, uniforms
 
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """A response so far; `end` is "eos" or "stop" once it has ended."""
+    """A response so far; `end` is "eos" or "stop" once it has ended. `rows`: which row drew each of its tokens."""
 
     tokens: tuple[int, ...] = ()
     end: str | None = None
     value: float | None = None
     kl: float = 0.0
     log_ratio: float = 0.0
+    rows: tuple[int, ...] = ()
 
 
 class Reader:
@@ -81,12 +83,18 @@ def _decode(guider: Guider, index: int, prompt, sampling: Sampling, cached: bool
     beam, done, scored = [Hypothesis()] * width, 0, 0
     while done < limit and not all(h.end for h in beam):
         rows = [h for h in beam for _ in range(successors)]
-        for step in range(done, min(done + length, limit)):
+        start = done
+        for step in range(start, min(start + length, limit)):
             if all(h.end for h in rows):
                 break
             # an ended row is fed its last token again, to keep the batch rectangular; what it gives is not used
             texts = [list(h.tokens) + [h.tokens[-1]] * (step - len(h.tokens)) if step else [] for h in rows]
             guided, plain = _guided(guider, readers, texts)
+            # before a chunk's first token the successors of a survivor are one
+            place = [i if step > start else i // successors * successors for i in range(len(rows))]
+            for i, h in enumerate(rows if guider.remembering else ()):
+                if not h.end:
+                    guided[i] = replayed(guider, prompt, h.tokens, sampling, (*h.rows, place[i]))[-1]
             numbers = uniforms(sampling.stream, torch.tensor(key), torch.arange(len(rows)), torch.tensor(step))
             probabilities = distribution(guided, sampling)
             new = draw(probabilities, numbers[:, None].to(guided.device))[:, 0].tolist()
@@ -98,6 +106,9 @@ def _decode(guider: Guider, index: int, prompt, sampling: Sampling, cached: bool
             ).sum(-1)
             rows = [
                 h if h.end else _extend(base, h, new[i], float(kl[i]), ratio[i], sampling) for i, h in enumerate(rows)
+            ]
+            rows = [
+                h if len(h.rows) == len(h.tokens) else replace(h, rows=(*h.rows, place[i])) for i, h in enumerate(rows)
             ]
             done = step + 1
         order = list(range(len(rows)))
@@ -131,13 +142,16 @@ def _decode(guider: Guider, index: int, prompt, sampling: Sampling, cached: bool
 def _guided(guider: Guider, readers: list[Reader], texts: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
     """Guided and plain logits of every row, over the shared ids."""
     logits = [reader.logits(texts) for reader in readers]
-    width = min(*(x.shape[-1] for x in logits), *(lm.config.vocab_size for lm in guider.readers))
+    adding = (True, *(not with_memory(guide) for guide in guider.guides for _ in guide.models))
+    widths = [x.shape[-1] for x, adds in zip(logits, adding, strict=True) if adds]
+    width = min(*widths, *(lm.config.vocab_size for lm in guider.readers))
     logits = [x[:, :width].to(torch.promote_types(x.dtype, torch.float32)).to(logits[0].device) for x in logits]
     guided, rest = logits[0], logits[1:]
     for guide in guider.guides:
         own, rest = rest[: len(guide.models)], rest[len(guide.models) :]
-        guided = guided + guide.shift(*own)
-    return guided, logits[0]
+        if not with_memory(guide):
+            guided = guided + guide.shift(*own)
+    return guided.clone(), logits[0]
 
 
 def _extend(base: LM, hypothesis: Hypothesis, token: int, kl: float, ratio: float, sampling: Sampling) -> Hypothesis:

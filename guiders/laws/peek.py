@@ -42,7 +42,9 @@ def peeks_leave_no_trace(
             for lane in lanes:
                 lane.commit(parents, rows, torch.full_like(rows, length - 1), False)
                 lane.advance(history[..., -1])
-        stepped = [lane.step(tokens[..., t - 1]) for lane in lanes] if column else [lane.next_logits for lane in lanes]
+        stepped: list = (
+            [lane.step(tokens[..., t - 1]) for lane in lanes] if column else [lane.next_logits for lane in lanes]
+        )
         spread = successors if column else 1
         others = torch.arange(slots * survivors * spread * m, device=lm.device)
         others = (7 * others + t).view(slots, survivors, spread, m) % lm.config.vocab_size

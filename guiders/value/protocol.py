@@ -28,6 +28,8 @@ class Chunk:
             without a last character that is not all there yet.
         wanted: ``[P, S, K]`` the row's value is needed now; None: of every row that added a token. A value that costs
             something for every row need not score the others.
+        log_weights: ``[P, S, K]`` sum over the chunk of the token guides' log-weights (`GuideState.weigh`); None where
+            no guide has a memory.
     """
 
     tokens: torch.Tensor
@@ -38,11 +40,17 @@ class Chunk:
     responses: Callable[[], list[list[list[int]]]]
     text: Callable[[list[int]], str]
     wanted: torch.Tensor | None = None
+    log_weights: torch.Tensor | None = None
 
     def asked(self) -> list[list[bool]]:
         """Is the row's value needed now? ``[P][S·K]``; waits for the device."""
         wanted = self.counts > 0 if self.wanted is None else self.wanted
         return wanted.flatten(1).tolist()
+
+    def weights(self) -> torch.Tensor:
+        """The chunk's log-weights by row, 0 where no guide weighs: ``[P, S·K]``."""
+        weights = torch.zeros_like(self.counts, dtype=torch.float64) if self.log_weights is None else self.log_weights
+        return weights.flatten(1)
 
     def with_end(self, cut: torch.Tensor, end: int) -> "Chunk":
         """The same chunk, with the token `end` after the rows ``[P, S, K]`` that were cut, as if they had ended."""

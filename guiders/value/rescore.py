@@ -10,7 +10,7 @@ import torch
 
 from guiders.kv.exclusive import exclusive
 from guiders.models.lm import LM
-from guiders.models.prompt import LongPrompt, as_text
+from guiders.models.prompt import as_text
 from guiders.models.vocab import first_difference
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def whole_texts(
     if by_text or (by_text is None and first_difference(base.tokenizer, lm.tokenizer)):
         asked: Any = as_text(base, prompt)
         start = lm.encode_prompt(asked)
-        before = lm.render(asked.prompt if isinstance(asked, LongPrompt) else asked)
+        before = lm.render(getattr(asked, "prompt", asked))
         texts = []
         for response, over in zip(responses, ended, strict=True):
             end = lm.tokenizer.eos_token_id
