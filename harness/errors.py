@@ -2,7 +2,7 @@
 
 
 class UserError(ValueError):
-    """Bad input: the message names the culprit and the mend in one line.
+    """Bad input: the message names what is wrong and what to do about it, in one line.
 
     Args:
         message: one line, no traceback needed to act on it.

@@ -22,7 +22,7 @@ def sampling_of(gen_kwargs: dict, ours: Mapping[str, Any], seed: int, repeat: in
     Args:
         ours: temperature, top_k, top_p, max_new_tokens (each null: as the request says), stop, and where the random
             numbers have one, their purpose.
-        repeat: the how-manieth request for one prompt this is, from 0: each draws from a stream of its own.
+        repeat: number of the request among those for one prompt, from 0: each draws from a random stream of its own.
 
     Raises:
         UserError: a generation setting that the decoder does not have.

@@ -84,7 +84,7 @@ def timed_once(work, device: torch.device, clock: str) -> float:
 
 
 class Gauge:
-    """A fixed matrix product, run before every variant: has the machine held its speed?"""
+    """A fixed matrix product, run before every variant: its rate shows whether the machine has held its speed."""
 
     ROWS, WIDTH, TIMES = 256, 1024, 8
 

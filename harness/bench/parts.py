@@ -143,7 +143,7 @@ def _public(owner: type) -> list[str]:
 
 
 def _draws(module, name: str, function) -> bool:
-    """Is this a use of a sampling function, outside the module that defines it?"""
+    """Whether this is a use of a sampling function outside the module that defines it."""
     if module.__name__ == "guiders.laws.oracle":
         return False
     elsewhere = function.__module__ != module.__name__

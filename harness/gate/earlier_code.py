@@ -81,7 +81,7 @@ def files_of(commit_hash: str, root: Path = ROOT) -> Iterator[Path]:
         yield Path(folder)
 
 
-def decode(code: Path, run: Path, out: Path) -> None:
+def rerun(code: Path, run: Path, out: Path) -> None:
     """Run a run's own command with other code, on the models that the run used.
 
     Args:

@@ -76,7 +76,7 @@ def _by_code(code: Path, run: Path, told: str, file: Path | None) -> tuple[Path 
         shutil.rmtree(out)
     print(f"decoding with {told} on the models of {run}", file=sys.stderr)
     try:
-        earlier_code.decode(code.resolve(), run, out.resolve())
+        earlier_code.rerun(code.resolve(), run, out.resolve())
     except UserError as error:
         meant = [entry.reason for entry in accepted if NOT_DECODED in entry.differs]
         if not meant:

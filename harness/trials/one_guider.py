@@ -74,7 +74,7 @@ def one_guider(overrides: list[str]) -> Guided:
 
 
 def _one_setting(found: list[Setting], overrides: list[str]) -> Setting:
-    """The only setting of a guider's grid, or the default one of those that nobody asked for."""
+    """The only setting of a guider's grid, or the default one where no axis was asked for."""
     axes = {axis: list(dict.fromkeys(one.settings[axis] for one in found)) for axis in found[0].settings}
     several = {axis: values for axis, values in axes.items() if len(values) > 1}
     for axis, values in several.items():

@@ -1,4 +1,4 @@
-"""The verb ``gate``: has a run lost quality against a recorded baseline, or against other code on the same models?"""
+"""The verb ``gate``: whether a run lost quality against a recorded baseline, or against other code on its models."""
 
 import json
 import os
