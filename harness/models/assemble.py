@@ -8,8 +8,8 @@ from hydra.utils import get_object
 
 from harness.errors import UserError
 
-# The rows of our own searches are products of these settings, with their defaults: known without torch, which a run that
-# has nothing to do does not import. A test holds them to what the searches say.
+# The rows of our own searches are products of these settings, with their defaults: known without torch, which a run
+# that has nothing to do does not import. A test holds them to what the searches say.
 OUR_SEARCHES = {
     "guiders.Sample": {},
     "guiders.BestOfN": {"n": 16},
