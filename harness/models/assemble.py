@@ -1,11 +1,20 @@
 """A guider from its configuration: every part by its ``_target_``, every model from whoever has the models."""
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from hydra.utils import get_object
 
 from harness.errors import UserError
+
+# The rows of our own searches are products of these settings, with their defaults: known without torch, which a run
+# that has nothing to do does not import. A test holds them to what the searches say.
+OUR_SEARCHES = {
+    "guiders.Sample": {},
+    "guiders.BestOfN": {"n": 16},
+    "guiders.ChunkBeam": {"width": 4, "successors": 4},
+}
 
 
 def places(config: Any, prefix: str = "") -> Iterator[tuple[str, dict]]:
@@ -40,6 +49,10 @@ def search_rows(config: dict) -> int:
     """
     if not config.get("search"):
         return 1
+    known = OUR_SEARCHES.get(config["search"].get("_target_"))
+    factors = [config["search"].get(name, default) for name, default in (known or {}).items()]
+    if known is not None and all(isinstance(factor, int) for factor in factors):
+        return math.prod(factors)
     search = assemble(config["search"], lambda spec, place: None, "search")
     rows = getattr(search, "rows", None)
     return int(search.survivors * search.successors if rows is None else rows)

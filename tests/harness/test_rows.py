@@ -4,9 +4,11 @@ import json
 import sys
 
 import pytest
+from hydra.utils import get_object
 
 from harness.cli import main
 from harness.errors import UserError
+from harness.models.assemble import OUR_SEARCHES, search_rows
 from harness.trials.composed import composed_sweep
 from reports.run import load_run
 from reports.setting import Setting
@@ -78,6 +80,14 @@ def test_rows_are_recorded_and_the_report_goes_by_them(particles, tiny, tmp_path
     assert {trial["method"]: trial["rows"] for trial in trials} == {"base": 1, "best_of_n_explicit": 6, "particles": 6}
     table = build(load_run(run), resamples=20)
     assert {row.setting.method: row.setting.rows for row in table.rows}["particles"] == 6
+
+
+@pytest.mark.parametrize("target", OUR_SEARCHES)
+@pytest.mark.parametrize("change", [0, 3])
+def test_the_rows_that_are_known_without_torch_are_those_of_the_search(target, change):
+    settings = {name: default + change for name, default in OUR_SEARCHES[target].items()} if change else {}
+    search = get_object(target)(**settings)
+    assert search_rows({"search": {"_target_": target, **settings}}) == search.survivors * search.successors
 
 
 def test_a_run_of_before_is_read_by_its_axes():
