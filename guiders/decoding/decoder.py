@@ -41,7 +41,7 @@ class Request:
 
 
 class Decoder:
-    """P slots of guided decoding; see the module. `run` may be called once."""
+    """P slots of guided decoding; see the module."""
 
     @torch.inference_mode()
     def __init__(self, guider: Guider, sampling: Sampling, slots: int, columns: int, trace=False, graphs=False):
@@ -67,32 +67,59 @@ class Decoder:
 
     def run(self, waiting: deque) -> Iterator[Generation]:
         """Decode until no prompt waits; takes prompts from the left of `waiting`. In waves: until the first is done."""
-        while any(self.requests) or (waiting and not (self.waves and self.stepped)):
-            started, evaluated = time.perf_counter(), self._evaluated()
-            with torch.inference_mode():
-                self._shrink(0 if self.waves else len(waiting))
-                self._admit(waiting)
-                chunk, taken = self._chunk()
-                finished = self._boundary(chunk, taken)
-            together = [request for request in (*self.requests, *(r for r, _ in finished)) if request]
-            seconds, computed = time.perf_counter() - started, self._evaluated() - evaluated
-            for request in together:
-                request.seconds += seconds / len(together)
-                request.computed += computed / len(together)
-            for request, result in finished:
-                yield Generation(
-                    index=request.index,
-                    kl_search=self.search.divergence(len(result["tokens"]), request.limit),
-                    forward_passes=request.passes,
-                    seconds=request.seconds,
-                    computed_passes=request.computed,
-                    truncated=request.truncated,
-                    **result,
-                )
+        while any(self.requests) or (waiting and not self.spent):
+            yield from self.step(waiting)
+
+    @property
+    def spent(self) -> bool:
+        """Can no more prompts enter, as survivors may have become fewer?"""
+        return self.waves and self.stepped
+
+    def step(self, waiting: deque) -> list[Generation]:
+        """One chunk of every prompt: prompts from the left of `waiting` enter first, finished ones are returned."""
+        started, evaluated = time.perf_counter(), self._evaluated()
+        with torch.inference_mode():
+            self._shrink(0 if self.waves else len(waiting))
+            self._admit(waiting)
+            chunk, taken = self._chunk()
+            finished = self._boundary(chunk, taken)
+        together = [request for request in (*self.requests, *(r for r, _ in finished)) if request]
+        seconds, computed = time.perf_counter() - started, self._evaluated() - evaluated
+        for request in together:
+            request.seconds += seconds / len(together)
+            request.computed += computed / len(together)
+        return [
+            Generation(
+                index=request.index,
+                kl_search=self.search.divergence(len(result["tokens"]), request.limit),
+                forward_passes=request.passes,
+                seconds=request.seconds,
+                computed_passes=request.computed,
+                truncated=request.truncated,
+                **result,
+            )
+            for request, result in finished
+        ]
+
+    def cancel(self, index: int) -> bool:
+        """Give up the prompt of that index; False where there is none. Its slot is free at the next step."""
+        for slot, request in enumerate(self.requests):
+            if request and request.index == index:
+                self.requests[slot] = None
+                return True
+        return False
+
+    @torch.inference_mode()
+    def grow(self, slots: int) -> None:
+        """Make more slots, where there are fewer than `slots`."""
+        extra = slots - self.shape[0]
+        if extra > 0:
+            self._keep([*range(self.shape[0]), *[0] * extra])  # copies of a slot, until a prompt enters
+            self.requests[-extra:] = [None] * extra
 
     def _admit(self, waiting: deque) -> None:
         """Waiting prompts take the free slots."""
-        if self.waves and self.stepped:
+        if self.spent:
             return
         free = [slot for slot, request in enumerate(self.requests) if request is None][: len(waiting)]
         if not free:
@@ -343,17 +370,21 @@ class Decoder:
         held = [slot for slot, request in enumerate(self.requests) if request]
         longest = max((self.requests[slot].longest for slot in held), default=0)
         if held and not waiting and len(held) <= 0.75 * self.shape[0]:
-            slots = torch.tensor(held, device=self.device)
-            self.requests = [self.requests[slot] for slot in held]
-            self.shape = (len(held), *self.shape[1:])
-            self.beam.keep(slots)
-            self.keys, self.limits, self.clock = self.keys[slots], self.limits[slots], self.clock[slots]
-            for lane in self.lanes:
-                lane.keep(slots)
-            if self.scorer:
-                self.scorer.keep(slots)
-            if self.guidance:
-                self.guidance.keep(slots)
+            self._keep(held)
         self.beam.shrink(longest)
         for part in (*self.lanes, *(part for part in (self.scorer, self.guidance) if part)):
             part.shrink(longest)
+
+    def _keep(self, held: list[int]) -> None:
+        """Go on with these slots, in this order."""
+        slots = torch.tensor(held, device=self.device)
+        self.requests = [self.requests[slot] for slot in held]
+        self.shape = (len(held), *self.shape[1:])
+        self.beam.keep(slots)
+        self.keys, self.limits, self.clock = self.keys[slots], self.limits[slots], self.clock[slots]
+        for lane in self.lanes:
+            lane.keep(slots)
+        if self.scorer:
+            self.scorer.keep(slots)
+        if self.guidance:
+            self.guidance.keep(slots)

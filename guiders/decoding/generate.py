@@ -5,20 +5,14 @@ All methods run through it; they differ in their parts (`guiders.guider`). Betwe
 nothing waits for the device; at a boundary rows are scored and selected, finished prompts leave and waiting ones enter.
 """
 
-from collections import deque
 from collections.abc import Iterator, Sequence
 
-import torch
-
 from guiders.cpu.allocator import keeping_memory
-from guiders.decoding.decoder import Decoder, Request
+from guiders.decoding.engine import Engine
 from guiders.decoding.room import fitted
 from guiders.errors import GuiderError
 from guiders.guider import Generation, Guider
-from guiders.kv.self_check import check_cacheable
 from guiders.sampling import Sampling
-
-BATCH_TOKENS = 1 << 15
 
 
 def generate(
@@ -53,48 +47,9 @@ def generate(
     if isinstance(prompts, str):
         raise GuiderError("prompts is a single text; give a list of prompts")
     sampling = sampling or Sampling()
-    waiting: deque[Request] = deque()
-    for index, one in enumerate(fitted(guider, prompts, sampling, on_long_prompt)):
-        if outside := [i for i in one.ids if not 0 <= i < guider.base.config.vocab_size]:
-            raise GuiderError(f"prompt {index} has the id {outside[0]}, which {guider.base.name} does not have")
-        waiting.append(Request(index, one.prompt, one.ids, one.limit, one.truncated))
-    if not waiting:
-        return
-    guider.check_heads()
-    for lm in (*guider.models, *(getattr(guider.value, "models", ()) if guider.chooses else ())):
-        check_cacheable(lm)
+    engine = Engine(guider, batch_tokens, trace, graphs)
+    for one in fitted(guider, prompts, sampling, on_long_prompt):
+        engine.add_fitted(one, sampling)
     with keeping_memory(guider.base.device):
-        yield from _decode(guider, waiting, sampling, batch_tokens or BATCH_TOKENS, trace, graphs)
-
-
-def _decode(guider: Guider, waiting: deque[Request], sampling, batch_tokens: int, trace, graphs):
-    """Decode all that wait, in as many slots as `batch_tokens` allows, or memory."""
-    search = guider.search
-    columns = min(search.ends.most or sampling.max_new_tokens, sampling.max_new_tokens)
-    longest = max(len(r.ids) for r in waiting)
-    each = longest + search.survivors * (sampling.max_new_tokens + search.successors * columns)
-    slots = max(1, min(len(waiting), batch_tokens // each))
-    while waiting:
-        decoder = Decoder(guider, sampling, slots, columns, trace, graphs)
-        try:
-            yield from decoder.run(waiting)
-        except RuntimeError as error:
-            if not _is_out_of_memory(error):
-                raise
-            if slots == 1:
-                raise GuiderError(
-                    "out of memory with a single prompt; use fewer rows (W·K), fewer tokens or a smaller dtype"
-                ) from error
-            waiting.extendleft(reversed([r for r in decoder.requests if r]))
-            slots //= 2
-        del decoder  # after the exception, which holds its tensors
-        if waiting and torch.cuda.is_available():
-            torch.cuda.empty_cache()
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    return (
-        isinstance(error, torch.OutOfMemoryError)
-        or "not enough memory" in str(error)
-        or "can't allocate memory" in str(error)
-    )
+        while not engine.idle:
+            yield from engine.step()

@@ -5,6 +5,7 @@ laws.check(my_guider, ["a prompt", "another one"], Sampling(max_new_tokens=20))
 """
 
 from guiders.laws.laws import (
+    arrival_does_not_matter,
     batch_mates_do_not_matter,
     cached_logits_equal_formula,
     cached_value_equals_rescore,
@@ -23,6 +24,7 @@ from guiders.laws.peek import peeks_leave_no_trace
 from guiders.laws.replay import replayed
 
 __all__ = [
+    "arrival_does_not_matter",
     "batch_mates_do_not_matter",
     "cached_logits_equal_formula",
     "cached_value_equals_rescore",

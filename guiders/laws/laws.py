@@ -15,6 +15,7 @@ from dataclasses import replace
 
 import torch
 
+from guiders.decoding.engine import Engine
 from guiders.decoding.generate import generate
 from guiders.decoding.stops import whole_characters
 from guiders.guider import Generation, Guider
@@ -39,6 +40,7 @@ def check(guider: Guider, prompts: Sequence, sampling: Sampling, tolerance: floa
     cached_logits_equal_formula(guider, prompts, sampling, tolerance)
     batch_mates_do_not_matter(guider, prompts, sampling)
     threads_do_not_matter(guider, prompts, sampling)
+    arrival_does_not_matter(guider, prompts, sampling)
     ended_takes_one_slot(guider, prompts, sampling)
     if guider.value is not None:
         cached_value_equals_rescore(guider, prompts, sampling, tolerance)
@@ -139,6 +141,23 @@ def threads_do_not_matter(guider: Guider, prompts: Sequence, sampling: Sampling)
         for expected, found in zip(alone, pool.map(at_once, guiders), strict=True):
             for one, other in zip(found, expected, strict=True):
                 _equal(one, other, "a thread beside another one and alone")
+
+
+def arrival_does_not_matter(guider: Guider, prompts: Sequence, sampling: Sampling) -> None:
+    """A prompt that comes late, to others of other limits, or to slots that grow for it: the response it has alone."""
+    together = decode(guider, prompts, sampling)
+    engine, found = Engine(guider), []
+    asked = {}
+    shorter = replace(sampling, max_new_tokens=max(1, sampling.max_new_tokens // 2))
+    for index, prompt in enumerate(prompts):
+        engine.add(prompt, shorter)
+        asked[engine.add(prompt, sampling)] = index
+        found += engine.step()
+    while not engine.idle:
+        found += engine.step()
+    late = {asked[one.index]: one for one in found if one.index in asked}
+    for index, generation in enumerate(together):
+        _equal(generation, late[index], "together and as they came")
 
 
 def cached_value_equals_rescore(guider: Guider, prompts: Sequence, sampling: Sampling, tolerance: float = 1e-6) -> None:
