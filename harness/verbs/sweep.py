@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from harness.config.compose import compose
 from harness.config.help import show_options
+from harness.config.question import refuse_another
 from harness.config.schema import Sweep, validated
 from harness.models import tiny
 from harness.models.pool import Resolver
@@ -59,6 +60,7 @@ def main(arguments: list[str]) -> int:
         return 0
     run.open()
     try:
+        refuse_another(run.path, config)
         if sweep.task.names:
             command = ["python", "-m", "harness", "sweep", *map(_shown, arguments)]
             return run_tax(sweep, settings, run, command)
