@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from harness.config.nearest import nearest
+from harness.config.question import asks_its_own
 from harness.errors import UserError
 
 GUIDER = "guider"
@@ -40,7 +41,8 @@ def compose(verb: str, arguments: list[str]) -> Composed:
 
     ``guider=[a,b]`` chooses guiders; ``guider.KEY=VALUE`` changes every chosen guider that has the key. A model given
     as a text is its path: ``model.base=PATH``. A task given as a YAML file is that lm-eval task. ``a,b`` and
-    ``range(0,3)``, Hydra's sweeps, are lists: ``seeds=0,1`` is ``seeds=[0,1]``.
+    ``range(0,3)``, Hydra's sweeps, are lists: ``seeds=0,1`` is ``seeds=[0,1]``. A preset's sampling is for its own
+    task, and its name for its own task and base (`harness.config.question`).
 
     Raises:
         UserError: an override that does not parse, or an unknown key, group or choice, with the nearest right one.
@@ -66,6 +68,9 @@ def compose(verb: str, arguments: list[str]) -> Composed:
     bare = _plain(_hydra(verb, groups), resolve=False) if values else {}
     lines = [_value_line(override, bare) for override in values]
     config = _hydra(verb, groups + lines)
+    if verb == "sweep" and (groups or lines):
+        preset = _hydra(verb, [group for group in groups if group.startswith("preset=")])
+        asks_its_own(config, preset, {override.get_key_element().lstrip("+~") for override in values})
     try:
         plain = _plain(config, resolve=True)
     except OmegaConfBaseException as error:

@@ -3,6 +3,7 @@
 import os
 
 from harness.config.help import show_options
+from harness.config.question import refuse_another
 from harness.config.schema import Sweep
 from harness.models.pool import Resolver
 from harness.records.manifest import Manifest
@@ -38,6 +39,7 @@ def main(arguments: list[str]) -> int:
         return 0
     run.open()
     try:
+        refuse_another(run.path, sweep.model_dump())
         if sweep.task.names:
             command = ["python", "-m", "harness", "sweep", *map(shown_word, arguments)]
             return run_tax(sweep, settings, run, command)
