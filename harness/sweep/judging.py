@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
-from harness.judges.config import build_judge, is_of, judge_spec
+from harness.judges.config import build_judge, check_ready, is_of, judge_spec
 from harness.judges.reward import RewardJudge
 from harness.records.judgement import Judgement, Pair, too_many_missing
 from harness.records.run_folder import RunFolder
@@ -63,6 +63,14 @@ class Judging:
         new = [row for row in (judgement.row() for judgement in found) if row != stored.get(row["key"])]
         lines.append(new)
         return len(new)
+
+    def check(self) -> None:
+        """Hold the judge to what can be known before anything is decoded.
+
+        Raises:
+            UserError: a missing key, an unknown annotator, no file of answers.
+        """
+        check_ready(self.spec)
 
     def _is_ours(self, judge: str, by_score: str) -> bool:
         return judge == by_score if self.by_score else is_of(judge, self.spec)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from harness.config.compose import compose
 from harness.config.help import show_options
 from harness.config.schema import Sweep, validated
+from harness.config.task_file import with_dev
 from harness.models import tiny
 from harness.models.pool import Resolver
 from harness.records.judgement import TOO_MANY_MISSING
@@ -46,6 +47,8 @@ def main(arguments: list[str]) -> int:
     config = {**composed.config, "published": about}
     config = tiny.replaced(config) if config["models"] == "tiny" else config
     sweep = validated(Sweep, config)
+    if sweep.select.metric and not sweep.task.names:
+        sweep = sweep.model_copy(update={"task": with_dev(sweep.task)})
     settings = settings_of(sweep, composed.guider_overrides)
     judging = Judging(sweep.judge, sweep.select.metric or "gold_reward") if sweep.judge else None
     run = RunFolder(sweep.run_dir)
@@ -144,6 +147,8 @@ class Stage:
         from harness.sweep.runner import Runner
 
         if self._runner is None:
+            if self.judging:
+                self.judging.check()
             self._runner = Runner(self.plan, self.manifest, Progress())
             self._runner.prepare()
             self.manifest.record_run(
