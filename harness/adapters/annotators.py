@@ -12,6 +12,7 @@ import re
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,22 @@ class Question:
     body: dict
 
 
+def annotator_file(name: str) -> Path:
+    """The configuration of an annotator, found without importing alpaca_eval.
+
+    Raises:
+        UserError: AlpacaEval has none of that name, and there is no such folder.
+    """
+    spec = find_spec("alpaca_eval")
+    assert spec is not None  # alpaca_eval is a dependency
+    folder = Path(str(spec.origin)).parent / "evaluators_configs"  # alpaca_eval.constants.EVALUATORS_CONFIG_DIR
+    file = folder / name / "configs.yaml"
+    if not file.is_file():
+        known = sorted(path.parent.name for path in folder.glob("*/configs.yaml"))
+        raise UserError(f"judge.annotator={name!r} is none of AlpacaEval's; choose one of {', '.join(known)}")
+    return file
+
+
 class Annotator:
     """One of AlpacaEval's annotator configurations.
 
@@ -61,14 +78,11 @@ class Annotator:
 
     def __init__(self, name: str, model: str | None = None):
         with _quiet():
-            from alpaca_eval import constants, utils
+            from alpaca_eval import utils
             from alpaca_eval.annotators.pairwise_evaluator import SinglePairwiseAnnotator
 
             self._utils = utils
-            file = constants.EVALUATORS_CONFIG_DIR / name / "configs.yaml"
-            if not file.is_file():
-                known = sorted(path.parent.name for path in constants.EVALUATORS_CONFIG_DIR.glob("*/configs.yaml"))
-                raise UserError(f"judge.annotator={name!r} is none of AlpacaEval's; choose one of {', '.join(known)}")
+            file = annotator_file(name)
             self.name = Path(name).name
             self._single, self._settings = {}, {}
             for member, config in utils.load_configs(file).items():

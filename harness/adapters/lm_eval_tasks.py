@@ -111,6 +111,21 @@ class LoadedTask:
         """Metric -> what the task's ``metric_list`` says, or lm-eval of a metric of its own."""
         return {name: said for name, said in self.task.higher_is_better().items() if isinstance(said, bool)}
 
+    def scores(self, metric: str) -> list[str] | None:
+        """The names of the task's scores where this is none of them; None where it is one, or can be.
+
+        What ``metric_list`` does not name, ``process_results`` may give all the same: it is asked with an empty
+        response.
+        """
+        known = list(self.task.aggregation())
+        if metric in known or not len(self):
+            return None
+        try:
+            known += self.task.process_results(self.task.eval_docs[0], [""])
+        except Exception:  # whatever it makes of an empty response: the first real one will tell
+            return None
+        return None if metric in known else list(dict.fromkeys(known))
+
     def prompts_of(self, base: "LM", task: Task, indices: list[int]) -> TaskPrompts:
         """The prompts that lm-eval makes of some documents, as `evaluate` will: no model answers anything yet.
 

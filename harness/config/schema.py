@@ -162,8 +162,14 @@ class Record(Part):
     trace: bool = Field(False, description="record what guidance and search did at every step, for the report")
 
 
+def _folder(name: str) -> str:
+    if name in ("", ".", "..") or set(name) & set("/\\\0"):
+        raise ValueError("a folder's name is needed; for another place give run_dir=PATH")
+    return name
+
+
 class Sweep(Part):
-    name: str = Field(description="name of the run")
+    name: Annotated[str, AfterValidator(_folder)] = Field(description="name of the run")
     run_dir: str = Field(description="folder of the run")
     guider: Names = Field(description="conf/guider names, or YAML files; base is always added")
     seeds: Seeds = Field([0, 1], description="seeds of the test trials")

@@ -79,6 +79,17 @@ def _revision(task: Task, name: str) -> str:
     return task_file(task.model_copy(update={"name": name, "dev": None, "path": None}), "all").revision
 
 
+def with_dev(task: Task) -> Task:
+    """The task, with ``NAME_dev.yaml`` beside its ``NAME.yaml`` as its dev task where it names none."""
+    if task.dev is not None or (task.name is None and task.path is None):
+        return task
+    path = task_file(task, "test").path
+    beside = path and path.with_name(f"{path.stem}_dev{path.suffix}")
+    if not beside or not beside.is_file():
+        return task
+    return task.model_copy(update={"dev": read_yaml(beside).get("task", beside.stem)})
+
+
 def read_yaml(path: Path) -> dict:
     """A task's YAML file.
 

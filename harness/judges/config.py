@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field
 from harness.config.nearest import nearest
 from harness.config.schema import Count, Part, validated
 from harness.errors import UserError
+from harness.judges.address import check_url, check_variable, key_of
 from harness.records.judgement import Judgement, Pair
 
 
@@ -95,16 +96,36 @@ def judge_spec(config: dict | None) -> OpenAISpec | ReplaySpec | RewardSpec:
     """The checked configuration of a judge.
 
     Raises:
-        UserError: no judge, an unknown one, or a wrong value, with what it must be.
+        UserError: no judge, an unknown one, or a wrong value, with what it must be; what may be a secret is not shown.
     """
     config = config or {}
     name = config.get("name")
     if name not in SPECS:
         raise UserError(f"judge={name}: no such judge; {nearest(str(name), SPECS)}")
+    if config.get("base_url") is not None:  # first: an error about another value may not show what these hide
+        check_url(config["base_url"])
+    if "key_env" in config:
+        check_variable(config["key_env"])
     try:
         return validated(SPECS[name], config)
     except UserError as error:
         raise UserError(f"judge.{error}") from None
+
+
+def check_ready(spec: OpenAISpec | ReplaySpec | RewardSpec) -> None:
+    """Hold a judge to what can be known before it is asked anything; no library is imported.
+
+    Raises:
+        UserError: no key for OpenAI's own server, an annotator that AlpacaEval does not have, no file of answers.
+    """
+    if isinstance(spec, OpenAISpec | ReplaySpec):
+        from harness.adapters.annotators import annotator_file
+
+        annotator_file(spec.annotator)
+    if isinstance(spec, OpenAISpec):
+        key_of(spec.base_url, spec.key_env)
+    if isinstance(spec, ReplaySpec) and spec.answers is not None and not Path(spec.answers).is_file():
+        raise UserError(f"judge.answers={spec.answers}: no such file; record answers with judge=openai")
 
 
 def is_of(judge: str, spec: OpenAISpec | ReplaySpec | RewardSpec) -> bool:

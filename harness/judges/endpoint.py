@@ -7,9 +7,9 @@ import random
 import time
 from collections.abc import Callable
 from typing import Any, NoReturn
-from urllib.parse import urlsplit
 
 from harness.errors import UserError
+from harness.judges.address import check_url
 from harness.judges.answers import redact
 
 RETRIED = {408, 409, 429}  # and every 5xx
@@ -57,11 +57,7 @@ class Endpoint:
         backoff: float,
         timeout: float,
     ):
-        parts = urlsplit(base_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise UserError(f"judge.base_url={base_url!r} is no URL; write it like http://127.0.0.1:8000/v1")
-        if parts.username or parts.password or parts.query:
-            raise UserError("judge.base_url holds a login or a query; put the key into the environment (judge.key_env)")
+        check_url(base_url)
         self.base_url, self.in_flight = base_url, in_flight
         self._key, self._retries, self._backoff, self._timeout = key, retries, backoff, timeout
         self._interval = 60 / requests_per_minute if requests_per_minute else 0.0

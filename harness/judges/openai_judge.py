@@ -1,20 +1,17 @@
 """A judge behind any OpenAI-compatible server, asked as AlpacaEval asks."""
 
 import asyncio
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from harness.errors import UserError
+from harness.judges.address import OPENAI, key_of
 from harness.judges.answers import Answers, request_hash
 from harness.judges.cost import estimate, within_budget
 from harness.judges.endpoint import Endpoint, Failed
 from harness.records.judgement import Judgement, Pair
 from harness.records.progress import Progress
-
-OPENAI = "https://api.openai.com/v1"
 
 
 class OpenAIJudge:
@@ -52,9 +49,7 @@ class OpenAIJudge:
 
         self.annotator = Annotator(annotator, model)
         self.base_url = base_url.rstrip("/")
-        self._key = os.environ.get(key_env) or None
-        if self._key is None and self.base_url == OPENAI:
-            raise UserError(f"{key_env} is not set; export your key, or name another server with judge.base_url")
+        self._key = key_of(self.base_url, key_env)
         self._endpoint = Endpoint(self.base_url, self._key, in_flight, requests_per_minute, retries, backoff, timeout)
         self._prices, self._budget_usd = prices or {}, budget_usd
         self._say, self._progress = say, progress or Progress(sys.stderr)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
-from harness.judges.config import Judge, build_judge, is_of, judge_spec
+from harness.judges.config import Judge, build_judge, check_ready, is_of, judge_spec
 from harness.judges.reward import RewardJudge
 from harness.models.pool import Resolver
 from harness.records.judgement import Judgement, Pair, too_many_missing
@@ -79,6 +79,14 @@ class Judging:
         new = [row for row in (judgement.row() | more for judgement in found) if row != stored.get(row["key"])]
         lines.append(new)
         return len(new)
+
+    def check(self) -> None:
+        """Hold the judge to what can be known before anything is decoded.
+
+        Raises:
+            UserError: a missing key, an unknown annotator, no file of answers.
+        """
+        check_ready(self.spec)
 
     def named(self) -> dict[str, str]:
         """The judge for the manifest: its name and, of a language model, the host that is asked."""

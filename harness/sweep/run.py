@@ -125,6 +125,8 @@ class Stages:
         from harness.sweep.runner import Runner
 
         if self._runner is None:
+            if self.judging:
+                self.judging.check()
             self._runner = Runner(self.plan, self.manifest, Progress())
             self._runner.prepare()
             self.manifest.record_run(

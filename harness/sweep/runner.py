@@ -14,13 +14,17 @@ from harness.adapters.lm_eval_sampling import sampling_of
 from harness.adapters.lm_eval_tasks import LoadedTask, TaskPrompts
 from harness.backends.protocol import Backend, Block
 from harness.backends.serial import Serial
+from harness.config.nearest import nearest
 from harness.errors import UserError
 from harness.models.pool import Pool
 from harness.records.manifest import Manifest
 from harness.records.progress import Progress
+from harness.sweep.gold import METRIC as GOLD
 from harness.sweep.gold import GoldReward
 from harness.sweep.plan import Job, Plan
 from harness.sweep.recorder import Recorder, record_scores
+from harness.sweep.selection import MEASURED
+from reports.guard import Guard
 
 if TYPE_CHECKING:
     from guiders import Guider, Sampling
@@ -58,6 +62,7 @@ class Runner:
             if file.name not in self._tasks:
                 self._tasks[file.name] = LoadedTask(file, self.plan.sweep.task.data)
         self._check_prompts()
+        self._check_metrics()
         self.manifest.record_directions(_directions(self._tasks))
 
     def _check_prompts(self) -> None:
@@ -79,6 +84,25 @@ class Runner:
             if both := len(dev.prompts.keys() & test.prompts.keys()):
                 said = f"{both} of {len(test.prompts)} prompts of {test.file.name} are prompts of {dev.file.name} too"
                 print(f"warning: task.dev: {said}: settings are reported on what chose them", file=sys.stderr)
+
+    def _check_metrics(self) -> None:
+        """Hold what selects the settings to be scores that somebody computes.
+
+        Raises:
+            UserError: a score of ``select.metric`` or ``select.guard`` that the task which chooses does not give.
+        """
+        select = self.plan.sweep.select
+        if select.metric is None:
+            return
+        asked = {f"select.metric={select.metric}": select.metric}
+        asked |= {f"select.guard={text}": Guard.parse(text).name for text in select.guard}
+        task = self._tasks[self.plan.files["dev"].name]
+        gold = [GOLD] if self._gold is not None else []
+        for option, metric in asked.items():
+            more = gold if option.startswith("select.metric") else [*gold, *MEASURED]
+            if metric not in more and (known := task.scores(metric)) is not None:
+                mend = nearest(metric, [*known, *more])
+                raise UserError(f"{option}: the task {task.file.name} gives no such score; {mend}")
 
     def run(self, jobs: Sequence[Job]) -> int:
         """Decode, record and score what some jobs lack; the number of new samples."""

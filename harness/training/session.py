@@ -47,10 +47,19 @@ class Session:
                 raise UserError(f"out={self.out}: not empty, and no training's; choose another folder") from None
             write_text(path, text)
             return
-        if before != json.loads(text):
+        if before != json.loads(text) and not self._trained():  # a training that failed before it had anything
+            shutil.rmtree(self.folder / "new", ignore_errors=True)
+            (self.folder / "metrics.csv").unlink(missing_ok=True)
+            write_text(path, text)
+        elif before != json.loads(text):
             old, new = dict(_flat(before)), dict(_flat(json.loads(text)))
             differs = next(key for key in sorted({*old, *new}) if old.get(key) != new.get(key))
             raise UserError(f"out={self.out}: holds a training with another {differs}; choose another, or remove it")
+
+    def _trained(self) -> bool:
+        """Whether anything of the training that was here is worth keeping: a model, a checkpoint, sampled rows."""
+        kept = [file for file in self.out.rglob("*") if file.is_file() and self.folder / "new" not in file.parents]
+        return any(file.name not in (".lock", "settings.json", "metrics.csv") for file in kept)
 
     def close(self) -> None:
         self._lock.release()

@@ -5,6 +5,7 @@ from typing import Any
 
 from harness.config.compose import compose
 from harness.config.schema import Sweep, validated
+from harness.config.task_file import with_dev
 from harness.models import tiny
 from harness.trials.trial import Setting, settings_of
 
@@ -38,4 +39,6 @@ def composed_sweep(overrides: list[str]) -> ComposedSweep:
     config = {**composed.config, "published": about}
     config = tiny.replaced(config) if config["models"] == "tiny" else config
     sweep = validated(Sweep, config)
+    if sweep.select.metric and not sweep.task.names:
+        sweep = sweep.model_copy(update={"task": with_dev(sweep.task)})
     return ComposedSweep(sweep, settings_of(sweep, composed.guider_overrides), composed.guider_overrides)

@@ -8,7 +8,7 @@ from harness.config.schema import Sweep
 from harness.config.task_file import read_yaml
 from harness.models.assemble import places
 from harness.models.catalog import MODELS
-from harness.models.pool import EMBEDDED
+from harness.models.pool import EMBEDDED, Resolver
 from harness.models.revision import MODEL_FILES, is_hub_name
 from harness.trials.trial import Setting
 
@@ -25,7 +25,8 @@ class Need:
 
     Attributes:
         path: folder or hub name. roles: the places that use it.
-        where: "embedded", "folder", "cached" (the hub's cache), "hub" (to be downloaded) or "missing" (no such folder).
+        where: "embedded" (trained and cached), "untrained" (embedded, not yet), "folder", "cached" (the hub's cache),
+            "hub" (to be downloaded) or "missing" (no such folder).
         bytes: of its files; None where that is not known. memory: of its weights as they are loaded.
         cache: bytes of keys and values to a token. gated: its licence must be accepted first.
     """
@@ -57,7 +58,8 @@ def _need(path: str | None, dtype: str, roles: tuple[str, ...]) -> Need:
     if path is None:
         return Need("(none given)", roles, "missing", None, None, 0.0, False)
     if path.startswith(EMBEDDED):
-        return Need(path, roles, "embedded", 8 << 20, 8 << 20, 0.0, False)
+        size = _embedded_bytes(path.removeprefix(EMBEDDED))
+        return Need(path, roles, "untrained" if Resolver(build=False).missing else "embedded", size, size, 0.0, False)
     local = Path(path).expanduser()
     if local.is_dir():
         size = sum(file.stat().st_size for pattern in MODEL_FILES for file in local.glob(pattern))
@@ -72,6 +74,15 @@ def _need(path: str | None, dtype: str, roles: tuple[str, ...]) -> Need:
     stored = int(parameters * (4 if known.billions < 2 else 2))
     cache = known.cache * 1000 * BYTES[dtype] / 2
     return Need(path, roles, _cached(path), stored, int(parameters * BYTES[dtype]), cache, known.gated)
+
+
+def _embedded_bytes(name: str) -> int:
+    """Of an embedded model's weights: a GPT-2's 12 · layers · width² and its embeddings of tokens and positions."""
+    from harness.models.embedded import Recipe
+
+    recipe = Recipe()
+    width, layers, _ = recipe.base if name == "base" else recipe.guide
+    return BYTES["float32"] * (12 * layers * width**2 + (recipe.vocab + recipe.positions) * width)
 
 
 def _cached(path: str) -> str:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from harness.config.help import show_options
 from harness.config.schema import Sweep
+from harness.config.task_file import task_file
+from harness.judges.config import OpenAISpec, judge_spec
 from harness.records.progress import duration
 from harness.trials import requirements
 from harness.trials.composed import composed_sweep
@@ -15,7 +17,8 @@ from harness.trials.trial import Setting
 READY, MISSING = 0, 1
 PER = 100  # prompts, where their number is not known
 WHERE = {
-    "embedded": "trained on first use, or cached",
+    "embedded": "trained and cached",
+    "untrained": "trained on first use, about two minutes",
     "folder": "a folder",
     "cached": "in the hub's cache",
     "hub": "to be downloaded",
@@ -31,7 +34,8 @@ def main(arguments: list[str]) -> int:
     composed = composed_sweep(arguments)
     sweep, settings = composed.sweep, composed.settings
     needs = requirements.models(sweep, settings)
-    lines = [f"{sweep.name}: {len(settings)} settings, {_prompts(sweep)}, seeds {sweep.seeds}", "", "models"]
+    lines = [f"{sweep.name}: {len(settings)} settings, {_prompts(sweep)}, seeds {sweep.seeds}", f"data: {_data(sweep)}"]
+    lines += ["", "models"]
     for need in needs:
         size = "size not known" if need.bytes is None else _size(need.bytes)
         gated = ", licence to be accepted on the hub" if need.gated else ""
@@ -49,6 +53,15 @@ def main(arguments: list[str]) -> int:
 def _prompts(sweep: Sweep) -> str:
     found = requirements.prompts(sweep)
     return f"{sweep.task.name}, " + ("all prompts" if found is None else f"{found} prompts")
+
+
+def _data(sweep: Sweep) -> str:
+    """The files of the tasks that choose and report, and what they are by content."""
+    task = sweep.task
+    if task.name is None and task.path is None:
+        return "no task is named"
+    files = dict.fromkeys(task_file(task, split) for split in ("test", "dev"))
+    return "; ".join(f"{file.path or file.name} ({file.revision})" for file in files)
 
 
 def _disk(needs: list[Need]) -> tuple[list[str], list[str]]:
@@ -95,11 +108,11 @@ def _keys(sweep: Sweep, needs: list[Need]) -> tuple[list[str], list[str]]:
         there = get_token() is not None
         lines.append(f"  the hub's token, for gated models: {'there' if there else 'NOT SET (huggingface-cli login)'}")
         missing += [] if there else ["the hub's token (HF_TOKEN)"]
-    judge = sweep.judge or {}
-    if judge.get("name") == "openai":
-        there = bool(os.environ.get(judge["key_env"]))
-        lines.append(f"  {judge['key_env']}, for the judge: {'there' if there else 'NOT SET'}")
-        missing += [] if there else [judge["key_env"]]
+    judge = judge_spec(sweep.judge) if sweep.judge else None
+    if isinstance(judge, OpenAISpec):
+        there = bool(os.environ.get(judge.key_env))
+        lines.append(f"  {judge.key_env}, for the judge: {'there' if there else 'NOT SET'}")
+        missing += [] if there else [judge.key_env]
     return [*lines, "  none needed"] if len(lines) == 1 else lines, missing
 
 

@@ -68,6 +68,9 @@ def refused(arguments: list[str], capsys) -> str:
         ("guider.search.width=0", "guider.search.width=0", "greater than or equal to 1"),
         ("guider.token.weight=-2", "guider.token.weight=-2", "greater than or equal to 0"),
         ("grid.rows=7", "grid.rows=7", "grid.rows=null"),
+        ("name=../x", "name='../x'", "run_dir=PATH"),
+        ("name=a/b", "name='a/b'", "run_dir=PATH"),
+        ("name='..'", "name='..'", "run_dir=PATH"),
         ("sampling.temperature=-1", "sampling.temperature=-1", "greater than or equal to 0"),
         ("sampling.top_p=0", "sampling.top_p=0", "greater than 0"),
         ("seeds=[]", "seeds", "at least 1"),
@@ -114,6 +117,35 @@ def test_a_task_that_lm_eval_does_not_know_is_said_before_anything_is_decoded(ti
     assert "no_such_task" in line
     assert "ls tasks" in line
     assert not list(tmp_path.rglob("*.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "culprit", "secret"),
+    [
+        (["judge=openai", "judge.base_url=http://me:hunter2@host/v1"], "judge.base_url", "hunter2"),
+        (["judge=openai", "judge.base_url='http://host/v1?key=hunter2'"], "judge.base_url", "hunter2"),
+        (["judge=openai", "judge.base_url='http://me:hunter2@[host/v1'"], "judge.base_url", "hunter2"),
+        (["judge=openai", "judge.base_url=host"], "judge.base_url='host'", None),
+        (["judge=openai", "judge.key_env=sk-hunter2"], "judge.key_env", "hunter2"),
+        (["judge=openai", "judge.key_env=sk_hunter2", "judge.retries=-1"], "judge.key_env", "hunter2"),
+        (["judge=openai"], "OPENAI_API_KEY is not set", None),
+        (["judge=openai", "judge.annotator=nobody"], "judge.annotator='nobody'", None),
+        (["judge=replay", "judge.annotator=nobody"], "judge.annotator='nobody'", None),
+        (["judge=replay", "judge.answers=nowhere.jsonl"], "judge.answers=nowhere.jsonl", None),
+        (["select.metric=gold_rewrd"], "select.metric=gold_rewrd", None),
+        (["'select.guard=[fluencie>=0.8]'".strip("'")], "select.guard=fluencie>=0.8", None),
+    ],
+)
+def test_what_can_be_known_is_said_before_anything_is_decoded(
+    settings, culprit, secret, tiny, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    line = refused(["sweep", *tiny, *settings], capsys)
+    assert culprit in line
+    assert not list(tmp_path.rglob("*.jsonl"))
+    files = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert secret is None or secret not in line + "".join(file.read_text() for file in files)
 
 
 def test_an_unknown_verb_is_answered_with_the_nearest(capsys):

@@ -73,3 +73,24 @@ def test_local_models_are_found_or_missed_and_ready_is_said(tiny_models, capsys)
 def test_a_wrong_override_is_one_line(capsys):
     assert main(["doctor", "preset=paper_imbd"]) == 2
     assert "did you mean 'paper_imdb'" in capsys.readouterr().err
+
+
+def test_embedded_models_are_counted_and_said_to_be_trained_or_not(capsys):
+    """Sizes from torch's own count of the parameters of the two shapes."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    from harness.models.embedded import Recipe
+
+    recipe = Recipe()
+    for name, (width, layers, heads) in {"base": recipe.base, "tuned": recipe.guide}.items():
+        shape = {"n_embd": width, "n_layer": layers, "n_head": heads}
+        model = GPT2LMHeadModel(GPT2Config(vocab_size=recipe.vocab, n_positions=recipe.positions, **shape))
+        _, _, needs = needed("preset=embedded")
+        (need,) = [need for need in needs if need.path == f"embedded:{name}"]
+        assert need.memory == pytest.approx(4 * model.num_parameters(), rel=0.02)
+        assert need.where == "untrained"
+    assert main(["doctor", "preset=embedded"]) == 0
+    out = capsys.readouterr().out
+    assert "trained on first use" in out
+    assert "reviews.yaml (sha256:" in out
+    assert "reviews_dev.yaml (sha256:" in out

@@ -87,6 +87,13 @@ def test_a_dev_task_that_shares_prompts_with_the_task_is_said(sweep, tmp_path, c
     assert "warning: task.dev: 1 of 3 prompts of mine are prompts of mine_dev too" in capsys.readouterr().err
 
 
+def test_a_dev_task_beside_the_task_chooses(sweep, tmp_path):
+    (tmp_path / "rows_dev.jsonl").write_text("".join(json.dumps({"question": f"The {x}"}) + "\n" for x in "xy"))
+    (tmp_path / "mine_dev.yaml").write_text(TASK.replace("task: mine", "task: mine_dev").replace("rows", "rows_dev"))
+    assert sweep("abc") == 0
+    assert asked(tmp_path) == {"dev": ["x", "y"], "test": ["a", "b", "c"]}
+
+
 def test_one_prompt_cannot_choose_and_report(sweep, tmp_path, capsys):
     assert sweep("aaa") == 2
     assert "task mine: a single prompt cannot choose the settings and report them too" in capsys.readouterr().err

@@ -199,6 +199,14 @@ def test_what_is_wrong_is_said_in_one_line(overrides, said, rows, tiny_models, t
     assert len(out.err.strip().splitlines()) == 1
 
 
+def test_a_training_that_failed_at_once_does_not_block_the_mended_one(rows, tiny_models, tmp_path, capsys):
+    where = ["train=fudge", f"data={rows}", f"out={tmp_path / 'out'}"]
+    for base in ("./nowhere", "new:16x1x3x300"):
+        assert train(*where, f"base={base}", capsys=capsys)[0] == 2
+    code, said = train(*where, f"base={tiny_models['base']}", capsys=capsys)
+    assert code == 0, said.err
+
+
 def test_a_folder_with_another_training_is_refused(rows, tiny_models, tmp_path, capsys):
     where = [f"data={rows}", f"base={tiny_models['base']}", f"out={tmp_path / 'out'}"]
     assert train("train=fudge", *where, capsys=capsys)[0] == 0
