@@ -13,8 +13,8 @@ from harness.records.manifest import Manifest
 from harness.records.progress import Progress, duration
 from harness.records.run_folder import RunFolder, write_text
 from harness.sweep.judging import Judging
-from harness.sweep.mend import Mend
 from harness.sweep.plan import Job, Plan
+from harness.sweep.rejected import RejectedRows
 from harness.sweep.selection import best_settings
 from harness.trials.composed import ComposedSweep
 from harness.verbs.report import compile_run
@@ -60,9 +60,9 @@ def run_sweep(composed: ComposedSweep, judging: Judging | None, run: RunFolder, 
         plan.select(best)
         stages.run(plan.second_stage(), "test")
     run.write_trials(plan.rows())
-    if stages.mend.unsigned:
+    if stages.rejected.unsigned:
         said = "rows were written by an earlier version, without checksums: a change in them would not be noticed"
-        print(f"{run.path}: {stages.mend.unsigned} {said}", file=sys.stderr)
+        print(f"{run.path}: {stages.rejected.unsigned} {said}", file=sys.stderr)
     if stages.generated:
         print(f"generated {stages.generated} samples in {duration(time.perf_counter() - began)}")
     else:
@@ -85,13 +85,13 @@ class Stages:
     def __init__(self, plan: Plan, judging: Judging | None, manifest: Manifest, command: list[str]):
         self.plan, self.judging, self.manifest, self.command = plan, judging, manifest, command
         self.generated = 0
-        self.mend = Mend(plan.run)
+        self.rejected = RejectedRows(plan.run)
         self._runner: Runner | None = None
 
     def run(self, jobs: Sequence[Job], name: str) -> None:
         """Do what is missing of some jobs; a complete job costs the reading of its files."""
         self.plan.run.add_trials(self.plan.rows())
-        self._mend(jobs)
+        self._reject_bad_rows(jobs)
         todo = [job for job in jobs if not self.plan.is_complete(job)]
         began = time.perf_counter()
         if todo:
@@ -107,10 +107,10 @@ class Stages:
             self.manifest.add_seconds(name, time.perf_counter() - began)
             self.manifest.write()
 
-    def _mend(self, jobs: Sequence[Job]) -> None:
+    def _reject_bad_rows(self, jobs: Sequence[Job]) -> None:
         baselines = {id(job): None if job.is_base else self.plan.baseline(job).trial.id for job in jobs}
-        self.mend.trials((job.trial.id, baselines[id(job)]) for job in jobs)
-        for line in self.mend.said():
+        self.rejected.trials((job.trial.id, baselines[id(job)]) for job in jobs)
+        for line in self.rejected.said():
             print(line, file=sys.stderr)
 
     @property

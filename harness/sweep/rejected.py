@@ -10,7 +10,7 @@ from reports.rows import Read
 NAMED = 20  # bad rows that are named one by one
 
 
-class Mend:
+class RejectedRows:
     """Moves what is wrong in a run's files to ``TRIAL.rejected.jsonl`` beside them; the sweep then makes it anew.
 
     A row is bad where it is not what was written there, or says what none may say: a preference outside of 1 to 2, a
