@@ -1,0 +1,1 @@
+"""What a run comes to: statistics, report and gate, from records alone."""

@@ -129,10 +129,10 @@ class Beam:
     def responses(self, tokens: torch.Tensor, counts: torch.Tensor) -> list[list[list[int]]]:
         """Every row's tokens, ``[P][S·K]`` lists; waits for the device once per tensor."""
         old, lengths = self.tokens.tolist(), self.lengths.tolist()
-        new, counts = tokens.tolist(), counts.tolist()
+        new, added = tokens.tolist(), counts.tolist()
         return [
             [
-                old[p][s][: lengths[p][s]] + new[p][s][k][: counts[p][s][k]]
+                old[p][s][: lengths[p][s]] + new[p][s][k][: added[p][s][k]]
                 for s in range(len(new[p]))
                 for k in range(len(new[p][s]))
             ]

@@ -53,7 +53,7 @@ class Decoder:
         self.requests: list[Request | None] = [None] * slots
         self.lanes = [Lane(lm, *self.shape, columns, fixed=graphs) for lm in guider.models]
         scored = columns + search.scores_cut_with_end
-        self.scorer = guider.value.scorer(guider, slots, scored) if guider.chooses else None
+        self.scorer = guider.value.scorer(guider, slots, scored) if guider.value and guider.chooses else None
         self.beam = Beam(slots, search.survivors, self.device, search.revises)
         self.keys = torch.zeros(slots, dtype=torch.long, device=self.device)
         self.limits = torch.zeros(slots, dtype=torch.long, device=self.device)  # tokens that a response may have
@@ -125,10 +125,10 @@ class Decoder:
         if not free:
             return
         slots = torch.tensor(free, device=self.device)
-        for slot in free:
-            self.requests[slot] = waiting.popleft()
-            self.requests[slot].reset()
-        new = [self.requests[slot] for slot in free]
+        new: list[Request] = [waiting.popleft() for _ in free]
+        for slot, request in zip(free, new, strict=True):
+            request.reset()
+            self.requests[slot] = request
         for lane in self.lanes:
             lane.prefill(free, [r.ids if lane.lm is self.guider.base else lane.lm.encode_prompt(r.prompt) for r in new])
         if self.scorer:
@@ -368,12 +368,19 @@ class Decoder:
     def _shrink(self, waiting: int) -> None:
         """With nobody waiting, give up free slots once a quarter are free."""
         held = [slot for slot, request in enumerate(self.requests) if request]
-        longest = max((self.requests[slot].longest for slot in held), default=0)
+        longest = max((request.longest for request in self.requests if request), default=0)
         if held and not waiting and len(held) <= 0.75 * self.shape[0]:
             self._keep(held)
         self.beam.shrink(longest)
+<<<<<<< HEAD
         for part in (*self.lanes, *(part for part in (self.scorer, self.guidance) if part)):
             part.shrink(longest)
+=======
+        for lane in self.lanes:
+            lane.shrink(longest)
+        if self.scorer:
+            self.scorer.shrink(longest)
+>>>>>>> w2-search
 
     def _keep(self, held: list[int]) -> None:
         """Go on with these slots, in this order."""
