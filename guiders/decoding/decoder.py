@@ -52,6 +52,11 @@ class Decoder:
         self.waves = search.shrinks  # whose survivors are fewer with time: all prompts begin together
         self.requests: list[Request | None] = [None] * slots
         self.lanes = [Lane(lm, *self.shape, columns, fixed=graphs) for lm in guider.models]
+        if search.ends.ragged and (recurrent := [lane.lm.name for lane in self.lanes if lane.recurrent]):
+            raise GuiderError(
+                f"{recurrent[0]} has recurrent layers, whose states can't wait where rows end their chunks at different "
+                f"lengths ({type(search.ends).__name__}); use a search whose chunks have a fixed length"
+            )
         scored = columns + search.scores_cut_with_end
         self.scorer = guider.value.scorer(guider, slots, scored) if guider.value and guider.chooses else None
         self.beam = Beam(slots, search.survivors, self.device, search.revises)
@@ -372,15 +377,8 @@ class Decoder:
         if held and not waiting and len(held) <= 0.75 * self.shape[0]:
             self._keep(held)
         self.beam.shrink(longest)
-<<<<<<< HEAD
         for part in (*self.lanes, *(part for part in (self.scorer, self.guidance) if part)):
             part.shrink(longest)
-=======
-        for lane in self.lanes:
-            lane.shrink(longest)
-        if self.scorer:
-            self.scorer.shrink(longest)
->>>>>>> w2-search
 
     def _keep(self, held: list[int]) -> None:
         """Go on with these slots, in this order."""
