@@ -5,39 +5,23 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import torch
 
 from guiders.decoding.beam import Beam
+from guiders.decoding.boundary import EqualRows, check_chunk_ends, rows_seen, selected, survivors_seen
+from guiders.decoding.request import Request
 from guiders.decoding.stepper import Stepper, Steps
 from guiders.decoding.stops import before_stop, cut_at_stop, whole_characters
 from guiders.decoding.trace import Trace
 from guiders.errors import GuiderError
 from guiders.guider import Generation, Guider
 from guiders.kv.lane import Lane
-from guiders.sampling import Sampling, prompt_key, uniforms
-from guiders.search import Boundary, Selection
+from guiders.sampling import Sampling, uniforms
+from guiders.search import Selection
 from guiders.token.guidance import Guidance, SoFar
 from guiders.value import Chunk
-
-
-class Request:
-    """A prompt on its way through the decoder."""
-
-    def __init__(self, index: int, prompt, ids: list[int], limit: int, truncated: int = 0):
-        self.index, self.prompt, self.ids, self.limit, self.truncated = index, prompt, ids, limit, truncated
-        key = prompt_key(ids)
-        self.key = key - (1 << 64) if key >= 1 << 63 else key
-        self.reset()
-
-    def reset(self) -> None:
-        self.left = self.limit  # tokens that its shortest running hypothesis may still get
-        self.longest = 0  # tokens of its longest hypothesis
-        self.chunks = 0
-        self.passes = 0
-        self.computed = 0.0
-        self.seconds = 0.0
-        self.trace: list | None = []
 
 
 class Decoder:
@@ -52,11 +36,7 @@ class Decoder:
         self.waves = search.shrinks  # whose survivors are fewer with time: all prompts begin together
         self.requests: list[Request | None] = [None] * slots
         self.lanes = [Lane(lm, *self.shape, columns, fixed=graphs) for lm in guider.models]
-        if search.ends.ragged and (recurrent := [lane.lm.name for lane in self.lanes if lane.recurrent]):
-            raise GuiderError(
-                f"{recurrent[0]} has recurrent layers, whose states can't wait where rows end their chunks at different "
-                f"lengths ({type(search.ends).__name__}); use a search whose chunks have a fixed length"
-            )
+        check_chunk_ends(search, self.lanes)
         scored = columns + search.scores_cut_with_end
         self.scorer = guider.value.scorer(guider, slots, scored) if guider.value and guider.chooses else None
         self.beam = Beam(slots, search.survivors, self.device, search.revises)
@@ -136,10 +116,9 @@ class Decoder:
             self.requests[slot] = request
         for lane in self.lanes:
             lane.prefill(free, [r.ids if lane.lm is self.guider.base else lane.lm.encode_prompt(r.prompt) for r in new])
-        if self.scorer:
-            self.scorer.admit(free, [r.prompt for r in new])
-        if self.guidance:
-            self.guidance.admit(free, [r.prompt for r in new])
+        for part in (self.scorer, self.guidance):
+            if part:
+                part.admit(free, [r.prompt for r in new])
         self.beam.admit(slots)
         self.keys[slots] = torch.tensor([r.key for r in new], device=self.device)
         self.limits[slots] = torch.tensor([r.limit for r in new], device=self.device)
@@ -191,14 +170,14 @@ class Decoder:
         for request in self.requests:
             if request:
                 request.chunks += 1
-        boundary = self._seen(chunk, values)
-        selection, identity = self._selected(boundary)
+        equal = EqualRows(self.beam, chunk.tokens, chunk.counts)
+        boundary = rows_seen(self.search, self.beam, chunk, values, self.limits, self._chunks(), equal, self._numbers)
+        selection, identity = selected(self.search, boundary, self.shape)
         rows, parents = selection.rows, selection.rows // self.shape[2]
         if self.trace:
             self.trace.boundary(self.requests, self.beam, chunk, boundary, selection, taken.changed)
-        equal = boundary.equal() if "equal" in self._asked else None
         starts = self.beam.select(
-            parents, rows, chunk, values, taken.kl, taken.over_base, equal, selection.kept, selection.log_weights
+            parents, rows, chunk, values, taken.kl, taken.over_base, equal.found, selection.kept, selection.log_weights
         )
         self.shape = (self.shape[0], rows.shape[1], self.shape[2])
         finished = self._finished(selection, passes)
@@ -227,76 +206,24 @@ class Decoder:
         values = chunk.values[..., None].expand(chunk.counts.shape)
         if not self.scorer:
             return values
+        scored = chunk
         if self.search.scores_cut_with_end:
-            end = self.guider.base.tokenizer.eos_token_id
             lengths = self.beam.lengths[..., None] + chunk.counts
             cut = (lengths >= self.limits[:, None, None]) & ~chunk.ended & (chunk.counts > 0)
-            values = torch.where(chunk.counts > 0, self.scorer.score(chunk.with_end(cut, end)).to(values.dtype), values)
-        else:
-            values = torch.where(chunk.counts > 0, self.scorer.score(chunk).to(values.dtype), values)
+            scored = chunk.with_end(cut, self.guider.base.tokenizer.eos_token_id)
+        values = torch.where(chunk.counts > 0, self.scorer.score(scored).to(values.dtype), values)
         if bool((values.isnan() & (chunk.counts > 0) & self._active()[:, None, None]).any()):
             raise GuiderError(f"a value of {type(self.guider.value).__name__} is not a number; use another dtype")
         return values
-
-    def _seen(self, chunk: Chunk, values: torch.Tensor) -> Boundary:
-        """What the search sees of a chunk's rows."""
-        beam, successors = self.beam, self.shape[2]
-        place = torch.arange(successors, device=self.device)
-        lengths = (beam.lengths[..., None] + chunk.counts).flatten(1)
-        ended = chunk.ended.flatten(1)
-        over = ended | (lengths >= self.limits[:, None])
-        running = ~beam.ended & (beam.lengths < self.limits[:, None])
-        valid = (running[..., None] | (place == 0) | self.search.copies_ended).flatten(1)
-        values = values.flatten(1)
-        self._asked: dict[str, torch.Tensor] = {}
-
-        def equal() -> torch.Tensor:
-            if "equal" not in self._asked:
-                self._asked["equal"] = beam.equal_rows(chunk.tokens, chunk.counts)
-            return self._asked["equal"]
-
-        return Boundary(
-            values=values.masked_fill(~over, torch.nan) if self.search.scores == "end" else values,
-            before=beam.values,
-            log_weights=beam.log_weights.repeat_interleave(successors, 1) + chunk.weights(),
-            valid=valid,
-            ended=ended,
-            over=over,
-            counts=chunk.counts.flatten(1),
-            lengths=lengths,
-            limits=self.limits,
-            chunks=torch.tensor([r.chunks if r else 0 for r in self.requests], device=self.device),
-            successors=successors,
-            equal=equal,
-            numbers=self._numbers,
-            responses=chunk.responses,
-        )
 
     def _numbers(self, m: int) -> torch.Tensor:
         """The search's own uniform numbers ``[P, m]`` at this boundary."""
         stream = replace(self.sampling, purpose=f"{self.sampling.purpose}/select").stream
         return uniforms(stream, self.keys[:, None], torch.arange(m, device=self.device), self.clock[:, None])
 
-    def _selected(self, boundary: Boundary) -> tuple[Selection, bool]:
-        """What the search selects; does every row go on as its own only successor?
-
-        Raises:
-            GuiderError: it answers with what it said that it does not.
-        """
-        (slots, survivors, successors), name = self.shape, type(self.search).__name__
-        selection = self.search.select(boundary)
-        if selection is None:
-            if successors > 1:
-                raise GuiderError(f"{name}.select gives None, and {successors} successors to choose from; give rows")
-            return Selection(torch.arange(survivors, device=self.device).expand(slots, -1)), True
-        found = tuple(selection.rows.shape)
-        if len(found) != 2 or found[0] != slots or not 1 <= found[1] <= survivors:
-            raise GuiderError(f"{name}.select gives rows of {found}; give at most {(slots, survivors)}")
-        if found[1] < survivors and not self.search.shrinks:
-            raise GuiderError(f"{name}.select gives rows up, and the search does not say so; set shrinks")
-        if selection.kept is not None and not self.search.revises:
-            raise GuiderError(f"{name}.select keeps parts of rows, and the search does not say so; set revises")
-        return selection, False
+    def _chunks(self) -> torch.Tensor:
+        """Boundaries that every slot's prompt has come to: ``[P]``."""
+        return torch.tensor([r.chunks if r else 0 for r in self.requests], device=self.device)
 
     def _finished(self, selection: Selection, passes: list[int]) -> list[tuple[Request, dict]]:
         """The prompts that are done, with what they gave; notes what is left to do for the others."""
@@ -312,31 +239,10 @@ class Decoder:
                 over, request.left, request.longest = (column[slot] for column in noted)
                 request.passes += passes[slot]
                 if over:
-                    best = best or self.search.choose(self._of_survivors()).tolist()
+                    seen = survivors_seen(beam, self.limits, self._chunks(), self._numbers)
+                    best = best or self.search.choose(seen).tolist()
                     finished.append((request, self._result(slot, best[slot], request)))
         return finished
-
-    def _of_survivors(self) -> Boundary:
-        """A boundary whose rows are the survivors."""
-        beam = self.beam
-        nothing = torch.zeros_like(beam.lengths)
-        no_tokens = nothing[..., None, None][..., :0]
-        return Boundary(
-            values=beam.values,
-            before=beam.values,
-            log_weights=beam.log_weights,
-            valid=torch.ones_like(beam.ended),
-            ended=beam.ended,
-            over=beam.ended | (beam.lengths >= self.limits[:, None]),
-            counts=beam.added,
-            lengths=beam.lengths,
-            limits=self.limits,
-            chunks=torch.tensor([r.chunks if r else 0 for r in self.requests], device=self.device),
-            successors=1,
-            equal=lambda: beam.equal_rows(no_tokens, nothing[..., None]),
-            numbers=self._numbers,
-            responses=lambda: beam.responses(no_tokens, nothing[..., None]),
-        )
 
     def _passes(self, chunk: Chunk, went_on: torch.Tensor) -> list[int]:
         """Token positions that a chunk needed, by slot."""
@@ -377,7 +283,7 @@ class Decoder:
         if held and not waiting and len(held) <= 0.75 * self.shape[0]:
             self._keep(held)
         self.beam.shrink(longest)
-        for part in (*self.lanes, *(part for part in (self.scorer, self.guidance) if part)):
+        for part in self._following():
             part.shrink(longest)
 
     def _keep(self, held: list[int]) -> None:
@@ -387,9 +293,9 @@ class Decoder:
         self.shape = (len(held), *self.shape[1:])
         self.beam.keep(slots)
         self.keys, self.limits, self.clock = self.keys[slots], self.limits[slots], self.clock[slots]
-        for lane in self.lanes:
-            lane.keep(slots)
-        if self.scorer:
-            self.scorer.keep(slots)
-        if self.guidance:
-            self.guidance.keep(slots)
+        for part in self._following():
+            part.keep(slots)
+
+    def _following(self) -> tuple[Any, ...]:
+        """What follows the slots besides the beam."""
+        return (*self.lanes, *(part for part in (self.scorer, self.guidance) if part))

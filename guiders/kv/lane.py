@@ -11,6 +11,7 @@ from guiders.errors import GuiderError
 from guiders.kv.attention import attending
 from guiders.kv.exclusive import exclusive
 from guiders.kv.passes import Pass, in_a_row, in_groups
+from guiders.kv.peek import peek
 from guiders.kv.segments import SegmentCache
 from guiders.models.lm import LM
 from guiders.models.vocab import check_ids
@@ -55,11 +56,12 @@ class Lane:
         self.after_prompt: torch.Tensor | None = None  # [P, V]
         self.offset = 0
         self._evaluated = 0
+        self.peeked = 0  # positions of alternatives
 
     @property
     def evaluated(self) -> int:
         """Token positions computed so far, of all rows and slots; prompts not counted."""
-        return self._evaluated + self.offset * self.starts.numel() * self.cache.shape[2]
+        return self.peeked + self._evaluated + self.offset * self.starts.numel() * self.cache.shape[2]
 
     def prefill(self, slots: Sequence[int], prompts: list[list[int]]) -> torch.Tensor:
         """Read new prompts into these slots, each once. Returns the logits after each: ``[n, V]``.
@@ -88,24 +90,24 @@ class Lane:
         lengths = tuple(map(len, prompts))
         tokens, positions = in_a_row(prompts, self.device)
         last = torch.tensor(lengths, device=self.device).cumsum(0) - 1
-        now = Pass("prefill", positions, slots=tuple(slots), lengths=lengths, **self._read())
-        return self._forward(tokens, now, last)[0].clone()
+        now = Pass("prefill", positions, slots=tuple(slots), lengths=lengths, **self.read())
+        return self.forward(tokens, now, last)[0].clone()
 
     def advance(self, tokens: torch.Tensor) -> None:
         """Give every survivor its pending token ``[P, S]``, once for all its successors; sets `next_logits`."""
         self.starts += 1
         self.longest += 1
         self._evaluated += self.starts.numel()
-        lengths = self._survivor_lengths()
+        lengths = self.survivor_lengths()
         positions = (lengths + self.starts - 1).reshape(-1, 1)
         now = Pass(
             "history",
             positions,
             starts=self.starts.reshape(-1),
             prompt_lengths=lengths.reshape(-1),
-            **self._read(),
+            **self.read(),
         )
-        logits = self._forward(tokens.to(self.device).reshape(-1, 1), now)
+        logits = self.forward(tokens.to(self.device).reshape(-1, 1), now)
         self.next_logits.copy_(logits.view(*tokens.shape, -1))
 
     def step(self, tokens: torch.Tensor) -> torch.Tensor:
@@ -142,7 +144,7 @@ class Lane:
         """See `consume` and `Pass.inside`."""
         rows, n = tokens[..., 0].numel(), tokens.shape[-1]
         successors = self.cache.shape[2]
-        lengths = self._survivor_lengths().repeat_interleave(successors, 1).reshape(-1)
+        lengths = self.survivor_lengths().repeat_interleave(successors, 1).reshape(-1)
         starts = self.starts.repeat_interleave(successors, 1) if starts is None else starts
         starts = starts.reshape(-1)
         now = Pass(
@@ -153,9 +155,9 @@ class Lane:
             starts=starts,
             prompt_lengths=lengths,
             inside=inside,
-            **self._read(),
+            **self.read(),
         )
-        logits = self._forward(tokens.to(self.device).reshape(rows, n), now)
+        logits = self.forward(tokens.to(self.device).reshape(rows, n), now)
         self.offset += n
         if self.column is not None:
             self.column += n
@@ -172,37 +174,8 @@ class Lane:
             yield at, self.consume(tokens[..., at : at + some], starts, counts)
 
     def peek(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Logits after m alternatives to every row's next token, which are read and not kept: the cache, and what the
-        last pass put out, are as they were.
-
-        Args:
-            tokens: ``[P, S, K, m]``, or ``[P, S, 1, m]`` before the chunk's first token, which successors share.
-
-        Returns:
-            ``[P, S, K or 1, m, V]``, in memory of its own.
-
-        Raises:
-            GuiderError: a lane of fixed addresses, which does not know its column on the host.
-        """
-        if self.column is not None:
-            raise GuiderError(f"{self.lm.name}: peeks can't be captured as CUDA graphs; leave graphs off")
-        asked, tokens = tokens.shape, tokens.to(self.device)
-        if not self.offset:
-            tokens = tokens.flatten(2)[:, :, None]  # successors are one still: their alternatives are a survivor's
-        each, m = tokens.shape[2:]
-        # a recurrent layer has one state for a row: one alternative at a time
-        parts = [self._peek(some, each) for some in tokens.split(1 if self.recurrent else m, -1)]
-        return torch.cat(parts, -2).view(*asked, -1)
-
-    def _peek(self, tokens: torch.Tensor, each: int) -> torch.Tensor:
-        """See `peek`; each: rows of a survivor."""
-        rows, m = tokens[..., 0].numel(), tokens.shape[-1]
-        lengths = self._survivor_lengths().repeat_interleave(each, 1).reshape(-1)
-        starts = self.starts.repeat_interleave(each, 1).reshape(-1)
-        positions = (lengths + starts + self.offset)[:, None].expand(-1, m)
-        now = Pass("peek", positions, offset=self.offset, starts=starts, prompt_lengths=lengths, **self._read())
-        self._evaluated += rows * m
-        return self._forward(tokens.reshape(rows, m), now, kept=False).view(*tokens.shape, -1)
+        """Logits after alternatives that are read and not kept (`guiders.kv.peek`)."""
+        return peek(self, tokens)
 
     def commit(self, parents, rows, counts, identity: bool, starts: torch.Tensor | None = None) -> None:
         """Make the chosen rows the survivors.
@@ -280,7 +253,7 @@ class Lane:
         ]
         held += self.cache.states.tensors()
         tensors = (*held, self.starts, self.prompt_lengths, self.next_logits)
-        return tuple((x.data_ptr(), x.shape) for x in tensors), tuple(self._read().values())
+        return tuple((x.data_ptr(), x.shape) for x in tensors), tuple(self.read().values())
 
     def _place(self) -> int | torch.Tensor:
         """The chunk's next column."""
@@ -288,12 +261,12 @@ class Lane:
 
     def _restart(self) -> None:
         """A new chunk begins."""
-        self._evaluated = self.evaluated
+        self._evaluated = self.evaluated - self.peeked
         self.offset = 0
         if self.column is not None:
             self.column.zero_()
 
-    def _read(self) -> dict[str, int]:
+    def read(self) -> dict[str, int]:
         """Columns of the shared segments that a pass reads."""
         return {"prompt": self._columns(max(self.prompt_sizes)), "history": self._columns(self.longest)}
 
@@ -301,10 +274,10 @@ class Lane:
         """Columns of a segment that are read where the longest has so many tokens."""
         return -(-longest // self.block) * self.block
 
-    def _survivor_lengths(self) -> torch.Tensor:
+    def survivor_lengths(self) -> torch.Tensor:
         return self.prompt_lengths[:, None].expand(self.starts.shape)
 
-    def _forward(self, tokens, now: Pass, keep: torch.Tensor | int = 0, kept: bool = True) -> torch.Tensor:
+    def forward(self, tokens, now: Pass, keep: torch.Tensor | int = 0, kept: bool = True) -> torch.Tensor:
         """One pass. kept: its logits may lie where those of the last pass did, and its shape comes again."""
         # rows past their limit still compute: their positions must stay inside the model's table
         positions = now.positions.clamp(max=self.lm.max_length - 1)

@@ -1,0 +1,22 @@
+"""A prompt on its way through the decoder."""
+
+from guiders.sampling import prompt_key
+
+
+class Request:
+    """A prompt on its way through the decoder."""
+
+    def __init__(self, index: int, prompt, ids: list[int], limit: int, truncated: int = 0):
+        self.index, self.prompt, self.ids, self.limit, self.truncated = index, prompt, ids, limit, truncated
+        key = prompt_key(ids)
+        self.key = key - (1 << 64) if key >= 1 << 63 else key
+        self.reset()
+
+    def reset(self) -> None:
+        self.left = self.limit  # tokens that its shortest running hypothesis may still get
+        self.longest = 0  # tokens of its longest hypothesis
+        self.chunks = 0
+        self.passes = 0
+        self.computed = 0.0
+        self.seconds = 0.0
+        self.trace: list | None = []
