@@ -163,9 +163,8 @@ class Decoder:
 
     def _boundary(self, chunk: Chunk, taken: Steps) -> list[tuple[Request, dict]]:
         """Score, select, let finished prompts go; returns them with what they gave."""
-        went_on = self._going_on()
         values = self._values(chunk)
-        passes = self._passes(chunk, went_on)
+        passes = self._passes(chunk, self._going_on())
         self.clock += chunk.counts.amax((1, 2))
         for request in self.requests:
             if request:
