@@ -256,8 +256,8 @@ class LM:
                     f"{self.name}: the template {self.template!r} takes one message, not {len(prompt)}; "
                     "use a chat template"
                 )
-            prompt = prompt[0]["content"]
-        return prompt if self.template is None else self.template.replace("{prompt}", prompt)
+        text = prompt if isinstance(prompt, str) else str(prompt[0]["content"])
+        return text if self.template is None else self.template.replace("{prompt}", text)
 
     def _through_chat_template(self, prompt: str | list[dict]) -> bool:
         if self.template == "chat" or _is_jinja(self.template):
