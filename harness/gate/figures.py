@@ -44,7 +44,6 @@ def run_figures(run: "Run", split: str | None = None) -> tuple[dict, dict[str, s
     names = setting_names(trials)
     seeds = _seeds(trials, names)
     measured = _measured(rows, run.metrics, bool(judges))
-    _refuse_infinite(rows, measured)
     settings = {}
     for setting, part in measured.groupby(rows["setting"]):
         by_prompt = part.groupby("key")
@@ -77,28 +76,13 @@ def _measured(rows: "pd.DataFrame", metrics: list[str], judged: bool) -> "pd.Dat
 
 
 def _refuse_incomplete(run: "Run", split: str) -> None:
-    # A judge may miss a few; a decoder may not, nor the task's own scorer.
-    missing = [(one.trial, one.what, one.keys) for one in run.missing if one.split == split and one.what != "judgement"]
-    rows = run.records[run.records["split"] == split]
-    scores = [metric for metric in run.metrics if metric != "length"]  # the length in characters is always there
-    unscored = rows[rows[scores].isna().all(axis=1)] if scores else rows.iloc[:0]
-    missing += [(trial, "score", tuple(part["key"])) for trial, part in unscored.groupby("trial")]
-    for trial, what, keys in missing:
-        raise UserError(
-            f"run={run.name}: {len(keys)} {what}s of {trial} are missing "
-            f"(first: prompt {keys[0]}); run the sweep again, it does what is missing"
-        )
-
-
-def _refuse_infinite(rows: "pd.DataFrame", measured: "pd.DataFrame") -> None:
-    for metric in measured.columns.drop("key"):
-        wrong = rows[measured[metric].abs() == float("inf")]
-        if len(wrong):
-            first = wrong.iloc[0]
-            value = measured.loc[wrong.index[0], metric]
+    """Raises UserError where a record, a score or a figure is missing or no finite number. A judge may miss a few; a
+    decoder may not, nor the task's own scorer."""
+    for one in run.missing:
+        if one.split == split and one.what != "judgement":
             raise UserError(
-                f"run: {metric} of {first['trial']} is {value} for prompt {first['key']} ({len(wrong)} such figures); "
-                "mend what scores it"
+                f"run={run.name}: {one.counted} of {one.trial} missing or no finite number (first: prompt "
+                f"{one.keys[0]}); run the sweep again, it does what is missing"
             )
 
 

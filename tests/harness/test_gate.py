@@ -170,7 +170,7 @@ def test_bad_input_is_one_line_and_exit_code_2(run, baseline, tmp_path, capsys):
 def test_an_unfinished_run_is_not_judged(run, baseline, capsys):
     rewrite(run, "records", lambda row, number: row if number else None)
     assert gate(run, baseline) == 2
-    assert "1 records of eft-" in capsys.readouterr().err
+    assert "1 record of eft-" in capsys.readouterr().err
 
 
 def test_a_missing_judgement_is_refused_where_its_win_rate_is_held(run, baseline, tmp_path, capsys):
@@ -200,11 +200,14 @@ def scored(value, from_prompt: int):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (scored(float("-inf"), PROMPTS - 5), "gold_reward of eft-"),
-        (scored(float("nan"), 0), "no such figure"),
-        (scored(float("nan"), 2), f"lacks gold_reward of 'eft weight=2' for {PROMPTS - 2} of {PROMPTS} prompts"),
-        (scored(None, PROMPTS - 1), "1 scores of eft-"),
-        (lambda row, number: {**row, "scores": {"fluency": 1.0}} if number == 3 else row, "lacks gold_reward"),
+        (scored(float("-inf"), PROMPTS - 5), "5 gold_reward scores of eft-"),
+        (scored(float("nan"), 0), f"{PROMPTS} gold_reward scores of eft-"),
+        (scored(float("nan"), 2), f"{PROMPTS - 2} gold_reward scores of eft-"),
+        (scored(None, PROMPTS - 1), "score of eft-"),
+        (
+            lambda row, number: {**row, "scores": {"fluency": 1.0}} if number == 3 else row,
+            "1 gold_reward score of eft-",
+        ),
     ],
 )
 def test_lost_and_infinite_scores_are_refused(run, baseline, change, said, capsys):
