@@ -250,12 +250,10 @@ class LM:
             return self.tokenizer.apply_chat_template(
                 messages, tokenize=False, add_generation_prompt=True, chat_template=template
             )
-        if not isinstance(prompt, str):
-            if len(prompt) != 1:
-                raise GuiderError(
-                    f"{self.name}: the template {self.template!r} takes one message, not {len(prompt)}; "
-                    "use a chat template"
-                )
+        if not isinstance(prompt, str) and len(prompt) != 1:
+            raise GuiderError(
+                f"{self.name}: the template {self.template!r} takes one message, not {len(prompt)}; use a chat template"
+            )
         text = prompt if isinstance(prompt, str) else str(prompt[0]["content"])
         return text if self.template is None else self.template.replace("{prompt}", text)
 
