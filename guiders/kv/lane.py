@@ -90,24 +90,24 @@ class Lane:
         lengths = tuple(map(len, prompts))
         tokens, positions = in_a_row(prompts, self.device)
         last = torch.tensor(lengths, device=self.device).cumsum(0) - 1
-        now = Pass("prefill", positions, slots=tuple(slots), lengths=lengths, **self.read())
-        return self.forward(tokens, now, last)[0].clone()
+        now = Pass("prefill", positions, slots=tuple(slots), lengths=lengths, **self._read())
+        return self._forward(tokens, now, last)[0].clone()
 
     def advance(self, tokens: torch.Tensor) -> None:
         """Give every survivor its pending token ``[P, S]``, once for all its successors; sets `next_logits`."""
         self.starts += 1
         self.longest += 1
         self._evaluated += self.starts.numel()
-        lengths = self.survivor_lengths()
+        lengths = self._survivor_lengths()
         positions = (lengths + self.starts - 1).reshape(-1, 1)
         now = Pass(
             "history",
             positions,
             starts=self.starts.reshape(-1),
             prompt_lengths=lengths.reshape(-1),
-            **self.read(),
+            **self._read(),
         )
-        logits = self.forward(tokens.to(self.device).reshape(-1, 1), now)
+        logits = self._forward(tokens.to(self.device).reshape(-1, 1), now)
         self.next_logits.copy_(logits.view(*tokens.shape, -1))
 
     def step(self, tokens: torch.Tensor) -> torch.Tensor:
@@ -144,7 +144,7 @@ class Lane:
         """See `consume` and `Pass.inside`."""
         rows, n = tokens[..., 0].numel(), tokens.shape[-1]
         successors = self.cache.shape[2]
-        lengths = self.survivor_lengths().repeat_interleave(successors, 1).reshape(-1)
+        lengths = self._survivor_lengths().repeat_interleave(successors, 1).reshape(-1)
         starts = self.starts.repeat_interleave(successors, 1) if starts is None else starts
         starts = starts.reshape(-1)
         now = Pass(
@@ -155,9 +155,9 @@ class Lane:
             starts=starts,
             prompt_lengths=lengths,
             inside=inside,
-            **self.read(),
+            **self._read(),
         )
-        logits = self.forward(tokens.to(self.device).reshape(rows, n), now)
+        logits = self._forward(tokens.to(self.device).reshape(rows, n), now)
         self.offset += n
         if self.column is not None:
             self.column += n
@@ -253,7 +253,7 @@ class Lane:
         ]
         held += self.cache.states.tensors()
         tensors = (*held, self.starts, self.prompt_lengths, self.next_logits)
-        return tuple((x.data_ptr(), x.shape) for x in tensors), tuple(self.read().values())
+        return tuple((x.data_ptr(), x.shape) for x in tensors), tuple(self._read().values())
 
     def _place(self) -> int | torch.Tensor:
         """The chunk's next column."""
@@ -266,7 +266,7 @@ class Lane:
         if self.column is not None:
             self.column.zero_()
 
-    def read(self) -> dict[str, int]:
+    def _read(self) -> dict[str, int]:
         """Columns of the shared segments that a pass reads."""
         return {"prompt": self._columns(max(self.prompt_sizes)), "history": self._columns(self.longest)}
 
@@ -274,10 +274,10 @@ class Lane:
         """Columns of a segment that are read where the longest has so many tokens."""
         return -(-longest // self.block) * self.block
 
-    def survivor_lengths(self) -> torch.Tensor:
+    def _survivor_lengths(self) -> torch.Tensor:
         return self.prompt_lengths[:, None].expand(self.starts.shape)
 
-    def forward(self, tokens, now: Pass, keep: torch.Tensor | int = 0, kept: bool = True) -> torch.Tensor:
+    def _forward(self, tokens, now: Pass, keep: torch.Tensor | int = 0, kept: bool = True) -> torch.Tensor:
         """One pass. kept: its logits may lie where those of the last pass did, and its shape comes again."""
         # rows past their limit still compute: their positions must stay inside the model's table
         positions = now.positions.clamp(max=self.lm.max_length - 1)

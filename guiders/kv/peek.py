@@ -38,9 +38,9 @@ def peek(lane: "Lane", tokens: torch.Tensor) -> torch.Tensor:
 def _peek(lane: "Lane", tokens: torch.Tensor, each: int) -> torch.Tensor:
     """See `peek`; each: rows of a survivor."""
     rows, m = tokens[..., 0].numel(), tokens.shape[-1]
-    lengths = lane.survivor_lengths().repeat_interleave(each, 1).reshape(-1)
+    lengths = lane._survivor_lengths().repeat_interleave(each, 1).reshape(-1)
     starts = lane.starts.repeat_interleave(each, 1).reshape(-1)
     positions = (lengths + starts + lane.offset)[:, None].expand(-1, m)
-    now = Pass("peek", positions, offset=lane.offset, starts=starts, prompt_lengths=lengths, **lane.read())
+    now = Pass("peek", positions, offset=lane.offset, starts=starts, prompt_lengths=lengths, **lane._read())
     lane.peeked += rows * m
-    return lane.forward(tokens.reshape(rows, m), now, kept=False).view(*tokens.shape, -1)
+    return lane._forward(tokens.reshape(rows, m), now, kept=False).view(*tokens.shape, -1)

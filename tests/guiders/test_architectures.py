@@ -30,6 +30,7 @@ from guiders.kv.self_check import check_cacheable, shortened
 from guiders.laws import decode
 from guiders.laws.oracle import naive_generate
 from guiders.models.value_model import ValueModel
+from guiders.search import ReleasedChunkBeam
 
 torch.set_num_threads(1)
 RIGHT = [
@@ -114,7 +115,8 @@ def test_recurrent_values(head, released):
     """The released search has a value read a token that a row does not keep, which a state can't forget."""
     pair = runs("olmo_hybrid")
     scored = ImplicitValue(*pair) if head == "pair" else Explicit(hybrid_value("olmo_hybrid", head))
-    guider = Guider(lm("gpt2", 0, 1.0), None, scored, ChunkBeam(2, 2, 3, released))
+    search = ReleasedChunkBeam(2, 2, 3) if released else ChunkBeam(2, 2, 3)
+    guider = Guider(lm("gpt2", 0, 1.0), None, scored, search)
     sampling = Sampling(max_new_tokens=11, seed=2)
     # of unlike lengths: one response is cut at its limit while another, in the next slot, goes on
     asked = [*PROMPTS[1:], "d", "a" * 56]

@@ -14,6 +14,7 @@ class Counting:
 
     def __init__(self):
         self.texts: list[str] = []
+        self.model = lm().model  # whose lock is taken
         self.evaluated = 0
 
     def rewards(self, pairs):

@@ -196,9 +196,11 @@ def test_a_guider_of_a_presets_grid_has_its_documented_setting(capsys):
 
 def test_a_grid_without_the_documented_setting_is_refused_with_its_axes(tmp_path):
     own = tmp_path / "mine.yaml"
-    own.write_text("_target_: guiders.Guider\nbase: ${model.base}\nsearch: {_target_: x, n: '${grid.width}'}\n")
+    own.write_text(
+        "_target_: guiders.Guider\nbase: ${model.base}\nsearch: {_target_: guiders.BestOfN, n: '${grid.width}'}\n"
+    )
     with pytest.raises(UserError, match=r"grid\.width: one of \[8, 2\].*add for example grid\.width=8") as refused:
-        _one_setting(settings_of(swept(["grid.width=8,2", f"guider={own}"]), [])[1:], [])
+        _one_setting(settings_of(swept(["grid.width=8,2", "grid.rows=null", f"guider={own}"]), [])[1:], [])
     assert "\n" not in str(refused.value)
 
 

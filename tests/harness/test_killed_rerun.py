@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from harness.cli import main
-from harness.verbs.sweep import Stage
+from harness.sweep.run import Stages
 
 
 def trials() -> dict[str, dict]:
@@ -25,14 +25,14 @@ def test_a_kill_keeps_what_the_sweep_before_chose_and_the_split_it_reports(stage
     assert main(first) == 0
     before, splits = trials(), [row["split"] for row in reported()]
     assert splits[0] == "test"
-    run = Stage.run
+    run = Stages.run
 
     def killed(self, jobs, name):
         run(self, [] if name == stage else jobs, name)  # what a stage does before its first job
         if name == stage:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Stage, "run", killed)
+    monkeypatch.setattr(Stages, "run", killed)
     assert main(["sweep", *tiny, *small, "grid.weight=[2]"]) == 130
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
