@@ -239,7 +239,9 @@ def test_a_damaged_record_is_named_and_nothing_is_lost(tiny, tmp_path, monkeypat
     small = [*tiny, "guider=base", "task.n_dev=2", "task.n_test=2", "seeds=[0]", "sampling.max_new_tokens=2"]
     assert main(["sweep", *small]) == 0
     capsys.readouterr()
-    damaged = next(Path("runs/tiny/records").glob("*.jsonl"))
+    trials = [json.loads(file.read_text()) for file in Path("runs/tiny/trials").glob("*.json")]
+    (dev,) = (trial["id"] for trial in trials if trial["split"] == "dev")  # a dry run reads no more
+    damaged = Path(f"runs/tiny/records/{dev}.jsonl")
     whole = damaged.read_text()
     damaged.write_text("{broken\n" + whole)
     for reading in (["sweep", "--dry-run", *small], ["report", "run=runs/tiny"]):
