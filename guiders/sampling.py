@@ -67,6 +67,12 @@ def prompt_key(tokens: list[int]) -> int:
     return _bits(",".join(map(str, tokens)))
 
 
+def signed_key(ids: list[int]) -> int:
+    """A prompt's 64 bits as a tensor of integers holds them."""
+    key = prompt_key(ids)
+    return key - (1 << 64) if key >= 1 << 63 else key
+
+
 def philox(counter: list[torch.Tensor], key: tuple[int, int]) -> list[torch.Tensor]:
     """Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"), on int64 tensors that hold
     32-bit words.

@@ -11,8 +11,8 @@ from guiders.kv.full_logits import full_logits
 from guiders.kv.lane import Lane
 from guiders.kv.self_check import check_cacheable
 from guiders.models.prompt import LongPrompt
-from guiders.sampling import Sampling
-from guiders.token.guidance import Guidance, SoFar, signed_key
+from guiders.sampling import Sampling, signed_key
+from guiders.token.guidance import Guidance, SoFar
 
 
 @dataclass(frozen=True)

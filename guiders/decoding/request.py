@@ -1,6 +1,6 @@
 """A prompt on its way through the decoder."""
 
-from guiders.sampling import prompt_key
+from guiders.sampling import signed_key
 
 
 class Request:
@@ -8,8 +8,7 @@ class Request:
 
     def __init__(self, index: int, prompt, ids: list[int], limit: int, truncated: int = 0):
         self.index, self.prompt, self.ids, self.limit, self.truncated = index, prompt, ids, limit, truncated
-        key = prompt_key(ids)
-        self.key = key - (1 << 64) if key >= 1 << 63 else key
+        self.key = signed_key(ids)
         self.reset()
 
     def reset(self) -> None:

@@ -22,10 +22,10 @@ from guiders.guider import Generation, Guider
 from guiders.kv.exclusive import exclusive
 from guiders.kv.lane import Lane
 from guiders.laws.replay import replayed
-from guiders.sampling import Sampling
+from guiders.sampling import Sampling, signed_key
 from guiders.score import token_log_probs
 from guiders.search import BestOfN, ChunkBeam, Sample
-from guiders.token.guidance import Guidance, SoFar, signed_key
+from guiders.token.guidance import Guidance, SoFar
 from guiders.value import Chunk
 
 

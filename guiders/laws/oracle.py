@@ -15,7 +15,7 @@ import torch
 from guiders.guider import Generation, Guider, with_memory
 from guiders.laws.replay import replayed
 from guiders.models.lm import LM
-from guiders.sampling import Sampling, distribution, draw, prompt_key, uniforms
+from guiders.sampling import Sampling, distribution, draw, signed_key, uniforms
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,7 @@ def _decode(guider: Guider, index: int, prompt, sampling: Sampling, cached: bool
     started = time.perf_counter()
     search, base = guider.search, guider.base
     ids = base.encode_prompt(prompt)
-    key = prompt_key(ids)
-    key = key - (1 << 64) if key >= 1 << 63 else key
+    key = signed_key(ids)
     room = min(lm.max_length - len(lm.encode_prompt(prompt)) for lm in bounding)
     limit = min(sampling.max_new_tokens, room - search.scores_cut_with_end)
     models = [base, *(lm for guide in guider.guides for lm in guide.models)]

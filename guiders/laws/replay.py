@@ -8,9 +8,9 @@ import torch
 
 from guiders.kv.exclusive import exclusive
 from guiders.models.lm import LM
-from guiders.sampling import Sampling
+from guiders.sampling import Sampling, signed_key
 from guiders.search import Sample
-from guiders.token.guidance import Guidance, SoFar, signed_key
+from guiders.token.guidance import Guidance, SoFar
 
 if TYPE_CHECKING:
     from guiders.guider import Guider

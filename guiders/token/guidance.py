@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 
 from guiders.errors import GuiderError
-from guiders.sampling import Sampling, prompt_key, uniforms
+from guiders.sampling import Sampling, uniforms
 from guiders.token.protocol import GuideState, View
 
 if TYPE_CHECKING:
@@ -36,12 +36,6 @@ class SoFar:
     lengths: torch.Tensor
     keys: torch.Tensor
     clock: torch.Tensor
-
-
-def signed_key(ids: list[int]) -> int:
-    """A prompt's 64 bits as a tensor of integers holds them."""
-    key = prompt_key(ids)
-    return key - (1 << 64) if key >= 1 << 63 else key
 
 
 class Guidance:

@@ -85,7 +85,7 @@ def _steps(part, lm, guider, lengths, new_tokens, at_once: bool, head: bool) -> 
 
 def _whole_chunks(lm, guider, lengths, new_tokens) -> Iterator[Work]:
     """A scalar value stands at a row's last token: every row's whole chunk is read."""
-    start, each = 0, guider.search.survivors * guider.search.successors
+    start, each = 0, guider.search.rows
     for size in chunks(guider, new_tokens):
         contexts = each * sum(n + i + 1 for n in lengths for i in range(start, start + size))
         yield Work("value", lm, 1, len(lengths) * each * size, 0, contexts)

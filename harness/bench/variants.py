@@ -28,7 +28,7 @@ class Variant:
 
 def rows_of(guider: Guider) -> int:
     """Rows of one prompt."""
-    return guider.search.survivors * guider.search.successors
+    return guider.search.rows
 
 
 def decoder(
