@@ -179,16 +179,15 @@ class Decoder:
             parents, rows, chunk, values, taken.kl, taken.over_base, equal.found, selection.kept, selection.log_weights
         )
         self.shape = (self.shape[0], rows.shape[1], self.shape[2])
+        if self.guidance:
+            self.guidance.commit(parents, rows, self.beam.added, identity)
         finished = self._finished(selection, passes)
         if len(finished) < sum(r is not None for r in self.requests):
             counts, pending = self.beam.added, self.beam.last_tokens()
             for lane in self.lanes:
                 lane.follow(parents, rows, counts, pending, identity, starts)
             if self.scorer:
-                cut = () if starts is None else (starts,)
-                self.scorer.commit(parents, rows, counts, pending, identity, *cut)
-            if self.guidance:
-                self.guidance.commit(parents, rows, counts, identity)
+                self.scorer.commit(parents, rows, counts, pending, identity, *(() if starts is None else (starts,)))
         # only now: where memory ran out above, the finished prompts are decoded again with the others
         gone = [request for request, _ in finished]
         self.requests = [None if request in gone else request for request in self.requests]
@@ -273,6 +272,7 @@ class Decoder:
             "kl": float(self.beam.kl[slot, best]),
             "log_ratio": float(self.beam.over_base[slot, best]) if self.guider.selects else None,
             "trace": self.trace.result(request, tokens, best) if self.trace else None,
+            "notes": self.guidance.notes(slot, best) if self.guidance else {},
         }
 
     def _shrink(self, waiting: int) -> None:

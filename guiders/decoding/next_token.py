@@ -40,18 +40,18 @@ def next_token(
     logits: Sequence[torch.Tensor],
     numbers: torch.Tensor,
     kl: bool = False,
-    pair: int | None = None,
+    pair: tuple[int, int] | None = None,
     changed: bool = False,
     guided: torch.Tensor | None = None,
 ) -> NextToken:
     """Draw every row's next tokens.
 
     Args:
-        logits: ``[..., V]`` of the base, then of each token guide's models.
+        logits: ``[..., V]`` of `Guider.models`.
         numbers: ``[..., m]`` uniform numbers: m draws from each row's distribution.
         kl: measure the divergence from the base, `NextToken.kl` and `NextToken.over_base`; something must guide or
             cut, else there is none.
-        pair: the place among `logits` of a tuned model, its untuned next to it, whose ratio is wanted.
+        pair: the places among `logits` of a tuned and an untuned model whose ratio is wanted.
         changed: compare the most likely token with the base's.
         guided: ``[..., V]`` the guided logits, where a guide with a memory has made them; overwritten.
 
@@ -80,7 +80,7 @@ def next_token(
     )
 
 
-def _rows(guider, sampling: Sampling, logits, numbers, kl: bool, pair: int | None, changed, guided) -> NextToken:
+def _rows(guider, sampling: Sampling, logits, numbers, kl: bool, pair: tuple[int, int] | None, changed, guided) -> NextToken:
     guided = guider.combine(logits) if guided is None else guided
     base = logits[0][..., : guided.shape[-1]]
     differs = guided.argmax(-1) != base.argmax(-1) if changed else None
@@ -101,7 +101,7 @@ def _rows(guider, sampling: Sampling, logits, numbers, kl: bool, pair: int | Non
         finite=finite,
         kl=kl_base,
         over_base=over_base,
-        ratio=None if pair is None else _log_ratio(logits[pair], logits[pair + 1], tokens),
+        ratio=None if pair is None else _log_ratio(logits[pair[0]], logits[pair[1]], tokens),
         changed=differs,
     )
 

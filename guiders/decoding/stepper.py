@@ -68,7 +68,7 @@ class Stepper:
     """Draws tokens for all rows, step by step.
 
     Args:
-        lanes: the base's, then the token guides'. wanted: see `Scorer.wants_ratio`. trace: record `Steps.changed`.
+        lanes: of `Guider.models`. wanted: see `Scorer.wants_ratio`. trace: record `Steps.changed`.
         graphs: replay CUDA graphs; the lanes must be fixed.
         guidance: the guides with a memory, where there are some; its chunk has begun when `run` is called.
 
@@ -81,7 +81,7 @@ class Stepper:
         guider: Guider,
         sampling: Sampling,
         lanes: list[Lane],
-        wanted: int | None,
+        wanted: tuple[int, int] | None,
         trace,
         graphs,
         guidance: Guidance | None = None,

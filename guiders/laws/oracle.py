@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from guiders.guider import Generation, Guider, with_memory
+from guiders.guider import Generation, Guider, with_base, with_memory
 from guiders.laws.replay import replayed
 from guiders.models.lm import LM
 from guiders.sampling import Sampling, distribution, draw, signed_key, uniforms
@@ -149,7 +149,7 @@ def _guided(guider: Guider, readers: list[Reader], texts: list[list[int]]) -> tu
     for guide in guider.guides:
         own, rest = rest[: len(guide.models)], rest[len(guide.models) :]
         if not with_memory(guide):
-            guided = guided + guide.shift(*own)
+            guided = guided + guide.shift(*((logits[0], *own) if with_base(guide) else own))
     return guided.clone(), logits[0]
 
 

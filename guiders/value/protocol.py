@@ -64,13 +64,13 @@ class Scorer(Protocol):
     """A value's state for the slots of one decoder. All tensors are on the base's device.
 
     Attributes:
-        wants_ratio: None, or the place among the decoder's lanes of a tuned model, its untuned next to it, whose
-            log-probability ratio of the drawn tokens the scorer wants in `Chunk.log_ratio`.
+        wants_ratio: None, or the places among the decoder's lanes of a tuned and an untuned model whose log-probability
+            ratio of the drawn tokens the scorer wants in `Chunk.log_ratio`.
         evaluated: token positions that its models have computed so far, with padding and rows that are not read,
             without the prompts. A scorer may leave it out: what `passes` says is counted then.
     """
 
-    wants_ratio: int | None
+    wants_ratio: tuple[int, int] | None
     evaluated: int
 
     def admit(self, slots: list[int], prompts: list) -> None:

@@ -12,7 +12,7 @@ def step_bytes(guider: Guider, prompt_lengths: list[int], new_tokens: int) -> fl
     The base and the token guides read theirs at every step, a value once per chunk.
     """
     sizes = chunks(guider, new_tokens)
-    stepping = [guider.base, *(lm for guide in guider.guides for lm in guide.models)]
+    stepping = guider.models
     reads = () if guider.value is None else guider.value.reads(guider)
     at_boundaries = [read.lm for read in reads if read.lm not in stepping]
     total = 0

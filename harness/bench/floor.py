@@ -43,7 +43,7 @@ def chunks(guider: Guider, new_tokens: int) -> list[int]:
 
 def unavoidable(guider: Guider, prompt_lengths: list[int], new_tokens: int) -> Iterator[Work]:
     """The forward passes that decoding these prompts takes, no end token drawn."""
-    lanes = [("base", guider.base), *(("guides", lm) for guide in guider.guides for lm in guide.models)]
+    lanes = [("base", guider.base), *(("guides", lm) for lm in guider.models[1:])]
     for part, lm in lanes:
         yield from _prefill(lm, prompt_lengths, heads=len(prompt_lengths))
         yield from _steps(part, lm, guider, prompt_lengths, new_tokens, at_once=False, head=True)
