@@ -16,28 +16,47 @@ if TYPE_CHECKING:
     from guiders.guider import Generation, Guider
     from guiders.models.classifier import Classifier
     from guiders.models.lm import LM
+    from guiders.models.prompted import Prompted
     from guiders.sampling import Sampling
     from guiders.score import TokenLogProbs, token_log_probs
     from guiders.search import BestOfN, ChunkBeam, ReleasedChunkBeam, Sample
-    from guiders.token import Implicit, QGuidance
+    from guiders.token import (
+        AAD,
+        AlignDistil,
+        BlendIn,
+        Contrastive,
+        EntropyAdaptive,
+        Implicit,
+        Nudging,
+        QGuidance,
+        SelfDebias,
+    )
     from guiders.value import Explicit, ImplicitValue, Reward
 
 __all__ = [
+    "AAD",
     "LM",
+    "AlignDistil",
     "BestOfN",
+    "BlendIn",
     "ChunkBeam",
     "Classifier",
+    "Contrastive",
+    "EntropyAdaptive",
     "Explicit",
     "Generation",
     "Guider",
     "GuiderError",
     "Implicit",
     "ImplicitValue",
+    "Nudging",
+    "Prompted",
     "QGuidance",
     "ReleasedChunkBeam",
     "Reward",
     "Sample",
     "Sampling",
+    "SelfDebias",
     "TokenLogProbs",
     "generate",
     "token_log_probs",
@@ -49,10 +68,21 @@ _NAMES = {
     "guider": ("Generation", "Guider"),
     "models.classifier": ("Classifier",),
     "models.lm": ("LM",),
+    "models.prompted": ("Prompted",),
     "sampling": ("Sampling",),
     "score": ("TokenLogProbs", "token_log_probs"),
     "search": ("BestOfN", "ChunkBeam", "ReleasedChunkBeam", "Sample"),
-    "token": ("Implicit", "QGuidance"),
+    "token": (
+        "AAD",
+        "AlignDistil",
+        "BlendIn",
+        "Contrastive",
+        "EntropyAdaptive",
+        "Implicit",
+        "Nudging",
+        "QGuidance",
+        "SelfDebias",
+    ),
     "value": ("Explicit", "ImplicitValue", "Reward"),
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}

@@ -80,7 +80,7 @@ def next_token(
     )
 
 
-def _rows(guider, sampling: Sampling, logits, numbers, kl: bool, pair: tuple[int, int] | None, changed, guided) -> NextToken:
+def _rows(guider, sampling: Sampling, logits, numbers, kl, pair, changed, guided) -> NextToken:
     guided = guider.combine(logits) if guided is None else guided
     base = logits[0][..., : guided.shape[-1]]
     differs = guided.argmax(-1) != base.argmax(-1) if changed else None

@@ -25,7 +25,7 @@ class ImplicitValue(Value):
     """``Σ_t log π⁺(y_t|x, y<t) − log π⁻(y_t|x, y<t)`` over the response's tokens (Rafailov et al. 2023; Zhou et al.
     2024, eq. 9).
 
-    Where both models step anyway, as the token guide's or as the base, the value falls out of the guidance and costs nothing.
+    Where both models step anyway, as the token guide's or as the base, the value falls out of that and costs nothing.
 
     Args:
         tuned: π⁺. untuned: π⁻. Each reads the prompt in its own template; other tokenizers than the base's score the
