@@ -97,6 +97,8 @@ def record(index: int, prompt: str, generation: "Generation") -> dict:
     }
     if generation.truncated:
         row["truncated"] = generation.truncated
+    if generation.notes:
+        row["notes"] = generation.notes
     if generation.trace is not None:
         row["trace"] = generation.trace
     return row
