@@ -11,6 +11,8 @@ from functools import partial
 
 import torch
 
+from guiders.cpu.switch import enabled
+
 
 class HeadBuffer:
     """Memory for one model's logits; `used` has the model's head write there.
@@ -24,7 +26,7 @@ class HeadBuffer:
         head = getattr(model, "score_head", None) or getattr(model, "get_output_embeddings", lambda: None)()
         if type(head) is torch.nn.Linear and head.weight.device.type == "cpu" and "forward" not in vars(head):
             # one output a row is read across passes, and no memory worth the trouble
-            self.head = head if head.out_features > 1 else None
+            self.head = head if head.out_features > 1 and enabled("head") else None
         self.memory: torch.Tensor | None = None
 
     def used(self) -> AbstractContextManager[None]:
