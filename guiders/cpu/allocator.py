@@ -13,6 +13,8 @@ from functools import cache
 
 import torch
 
+from guiders.cpu.switch import enabled
+
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 KEPT = ((M_MMAP_THRESHOLD, 1 << 30), (M_TRIM_THRESHOLD, (1 << 31) - 1))
 # what glibc's own adaptation ends at, and the largest threshold that older versions take
@@ -28,7 +30,7 @@ def keeping_memory(device: torch.device):
     Does nothing for other devices, whose allocators keep their memory, and where the C library is not glibc.
     """
     global _inside
-    libc = _glibc() if device.type == "cpu" else None
+    libc = _glibc() if device.type == "cpu" and enabled("allocator") else None
     if libc is None:
         yield
         return

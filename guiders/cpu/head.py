@@ -9,6 +9,8 @@ from contextlib import contextmanager, nullcontext
 
 import torch
 
+from guiders.cpu.switch import enabled
+
 
 class HeadBuffer:
     """Memory for one model's logits; `used` has the model's head write there.
@@ -21,7 +23,8 @@ class HeadBuffer:
         head = getattr(model, "score_head", None) or getattr(model, "get_output_embeddings", lambda: None)()
         plain = type(head) is torch.nn.Linear and head.weight.device.type == "cpu" and "forward" not in vars(head)
         # one output a row is read across passes, and no memory worth the trouble
-        self.head: torch.nn.Linear | None = head if plain and head.out_features > 1 else None
+        wanted = plain and head.out_features > 1 and enabled("head")
+        self.head: torch.nn.Linear | None = head if wanted else None
         self.memory: torch.Tensor | None = None
 
     def used(self):

@@ -11,6 +11,8 @@ from contextlib import contextmanager, nullcontext
 import torch
 from transformers.pytorch_utils import Conv1D
 
+from guiders.cpu.switch import enabled
+
 # Positions read in passes of one shape before its weights are packed: packing takes about as long as they would gain.
 AFTER = 4096
 MOST_BYTES = 1 << 30  # of one model's packed copies
@@ -27,7 +29,7 @@ class PackedWeights:
     """
 
     def __init__(self, model: torch.nn.Module, besides: torch.nn.Module | None = None):
-        self.layers = [layer for layer in _layers(model) if layer is not besides]
+        self.layers = [layer for layer in _layers(model) if layer is not besides] if enabled("packed") else []
         self.read: Counter = Counter()  # positions, by the rows of their passes
         self.rows: int | None = None
         self.forwards: list = []
