@@ -26,7 +26,7 @@ class Implicit(TokenGuide):
     untuned: LM | None = None
     weight: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_weight(self.weight)
 
     @property
