@@ -132,11 +132,9 @@ class Decoder:
 
     def _chunk(self) -> tuple[Chunk, Steps]:
         """Step all rows to the next boundary; what a row drew past its end or a stop string counts nothing."""
-        _, survivors, successors = self.shape
-        device = self.device
-        n = self.columns
-        if not self.stepper.graphs:  # a graph has one length; what a row draws past its limit is not counted
-            n = min(n, max(r.left for r in self.requests if r))
+        (_, survivors, successors), device = self.shape, self.device
+        left = max(r.left for r in self.requests if r)  # what a row draws past its limit is not counted
+        n = self.columns if self.stepper.graphs else min(self.columns, left)  # a graph has one length
         hypotheses = torch.arange(survivors * successors, device=device).view(survivors, successors, 1)
         steps = self.clock.view(-1, 1, 1, 1) + torch.arange(n, device=device)
         numbers = uniforms(self.sampling.stream, self.keys.view(-1, 1, 1, 1), hypotheses, steps)

@@ -1,5 +1,6 @@
 """Nudging, BlendIn and entropy-adaptive decoding, against a simulation in plain Python on whole texts."""
 
+import json
 import math
 
 import pytest
@@ -23,6 +24,7 @@ from guiders import (
 from guiders.laws import stepped_log_probs
 from guiders.laws.oracle import naive_generate
 from guiders.token.nudging import word_begins
+from harness.sweep.recorder import record
 
 torch.set_num_threads(1)
 BASE, SMALL = lm("gpt2", 0, 0.5), lm("llama", 3, 0.5)
@@ -163,6 +165,13 @@ def test_the_memory_follows_the_beam(name):
     sampling = Sampling(max_new_tokens=9, seed=1)
     assert_same(laws.decode(guider, PROMPTS[:2], sampling), naive_generate(guider, PROMPTS[:2], sampling, cached=False))
     laws.check(guider, ["ab", "q"], Sampling(max_new_tokens=6, seed=1, temperature=0.9))
+
+
+def test_the_record_has_the_share():
+    one, plain = (laws.decode(Guider(BASE, token), ["ab"], SAMPLING)[0] for token in (Nudging(SMALL), None))
+    row = json.loads(json.dumps(record(0, "ab", one)))
+    assert row["notes"] == one.notes == {"nudged": row["notes"]["nudged"]}
+    assert "notes" not in record(0, "ab", plain)
 
 
 @pytest.mark.parametrize("guide", [Nudging(SMALL, 0.0), BlendIn(SMALL, 0.0), EntropyAdaptive(SMALL, -1.0)])
