@@ -1,10 +1,11 @@
 """A model under another prompt: the same weights, with a cache of its own."""
 
 import re
+from typing import Any
 
 from guiders.errors import GuiderError
 from guiders.models.lm import LM
-from guiders.models.prompt import LongPrompt, as_text, check_prompt, is_text
+from guiders.models.prompt import Chat, LongPrompt, Text, as_text, check_prompt, is_text
 
 PROBE = "Answer in verse."
 
@@ -39,14 +40,15 @@ class Prompted(LM):
         if system is not None:
             self._check_system(lm)
 
-    def encode_prompt(self, prompt) -> list[int]:
+    def encode_prompt(self, prompt: Any) -> list[int]:
         """See `LM.encode_prompt`."""
         if isinstance(prompt, LongPrompt):  # asks again for what it holds
             return super().encode_prompt(prompt)
         check_prompt(prompt)
-        return super().encode_prompt(self.reworded(prompt if is_text(prompt) else as_text(self, prompt)))
+        text: Any = prompt if is_text(prompt) else as_text(self, prompt)
+        return super().encode_prompt(self.reworded(text))
 
-    def reworded(self, prompt: str | list[dict]) -> str | list[dict]:
+    def reworded(self, prompt: Text) -> Text:
         """The prompt as the model reads it, before its own template: a text or messages."""
         if self.system is None and isinstance(prompt, str):
             return self._around(self._cut(prompt))
@@ -57,7 +59,7 @@ class Prompted(LM):
             own = [m["content"] for m in changed if m["role"] == "system"]
             rest = [m for m in changed if m["role"] != "system"]
             changed = [{"role": "system", "content": "\n\n".join((self.system, *own))}, *rest]
-        return changed if isinstance(prompt, str) else type(prompt)(changed)
+        return Chat(changed) if isinstance(prompt, Chat) else changed
 
     def _cut(self, text: str) -> str:
         return text if self.without is None else self.without.sub("", text)

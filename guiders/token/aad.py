@@ -29,7 +29,7 @@ class AAD(TokenGuide):
     alpha: float = 0.1
     normalised = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_share(self.alpha, "AAD.alpha")
 
     @property

@@ -27,7 +27,7 @@ class AlignDistil(TokenGuide):
     floor: float = 0.001
     with_base = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_weight(self.scale)
         check_weight(self.floor)
 

@@ -38,7 +38,7 @@ class BlendIn(TokenGuide):
     alpha: float | None = None
     memory = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_threshold(self.gamma, "BlendIn.gamma")
         if self.alpha is not None:
             check_share(self.alpha, "BlendIn.alpha")

@@ -29,7 +29,7 @@ class Contrastive(TokenGuide):
     alpha: float = 0.1
     with_base = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_weight(self.beta)
         check_share(self.alpha, "Contrastive.alpha")
 

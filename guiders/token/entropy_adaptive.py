@@ -38,7 +38,7 @@ class EntropyAdaptive(TokenGuide):
     hold: int = 1
     memory = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.threshold != self.threshold:
             raise GuiderError(f"EntropyAdaptive.threshold={self.threshold} is no number; give bits, as 1.0")
         for name in ("window", "hold"):

@@ -35,7 +35,7 @@ class Nudging(TokenGuide):
     gamma: float = 0.4
     memory = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_threshold(self.gamma, "Nudging.gamma")
 
     @property

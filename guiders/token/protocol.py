@@ -61,11 +61,15 @@ class TokenGuide(Protocol):
     def shift(self, *logits: torch.Tensor) -> torch.Tensor:
         """Additive guides: what is added to the base's logits, up to a constant, from those of `models` (with
         `with_base`: from the base's, then those): ``[..., V]`` each, not to be overwritten. Minus infinity masks."""
-        raise NotImplementedError(f"{type(self).__name__} has memory=False, and no shift")
+        missing = (
+            f"{type(self).__name__} has memory=False, and no shift"  # apart: else type checkers take it for abstract
+        )
+        raise NotImplementedError(missing)
 
     def state(self, guider: "Guider", slots: int) -> "GuideState":
         """Guides with a memory: a new state for so many slots of ``guider.search.survivors`` hypotheses."""
-        raise NotImplementedError(f"{type(self).__name__} has memory=True, and no state")
+        missing = f"{type(self).__name__} has memory=True, and no state"
+        raise NotImplementedError(missing)
 
 
 @dataclass

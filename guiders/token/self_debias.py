@@ -26,7 +26,7 @@ class SelfDebias(TokenGuide):
     decay: float = 50.0
     with_base = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 <= self.decay < math.inf:
             raise GuiderError(f"SelfDebias.decay={self.decay} is out of range; it must be 0 or more")
 
