@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PretrainedConfig
 
 from guiders.cpu.gelu import fuse_activations
 from guiders.errors import GuiderError
@@ -38,6 +38,8 @@ class LM:
         self.template = template
         self.name = name
         self.limit: int | None = None  # of prompt and response, where it is less than the model's own
+        self._config: PretrainedConfig | None = None  # as it was read before the weights
+        self._dtype: torch.dtype | None = None
         self.checked = False  # its cache against its own forward pass, see guiders.kv.self_check
 
     @classmethod
@@ -84,7 +86,7 @@ class LM:
             }
             return cls.load(on, dtype=dtype, trust_remote_code=trust_remote_code, **more).adapted(path, template)
         try:
-            AutoConfig.from_pretrained(path, **options)
+            config = AutoConfig.from_pretrained(path, **options)
             tokenizer = AutoTokenizer.from_pretrained(path, **options)
         except (OSError, ValueError, KeyError) as error:
             if getattr(error, "errno", None):  # the operating system's own: the file is there and can't be read
@@ -126,13 +128,13 @@ class LM:
             return (model if device_map or quantization_config else model.to(device)).eval()
 
         loaded = cls(weights, tokenizer, template=template, name=path)
-        loaded.limit = max_length
+        loaded.limit, loaded._config, loaded._dtype = max_length, config, torch_dtype
         return loaded
 
     def with_template(self, template: str | None) -> "LM":
         """The same weights under another prompt template."""
         other = LM(lambda: self.model, self.tokenizer, template, self.name)
-        other.limit = self.limit
+        other.limit, other._config, other._dtype = self.limit, self._config, self._dtype
         return other
 
     def adapted(self, path: str, template: str | None = None) -> "LM":
@@ -147,7 +149,7 @@ class LM:
             GuiderError: when the weights are read: the adapter does not fit this model.
         """
         other = LM(lambda: Adapted(self.model, path), self.tokenizer, template, str(path))
-        other.limit = self.limit
+        other.limit, other._config, other._dtype = self.limit, self._config, self._dtype
         return other
 
     @cached_property
@@ -162,8 +164,22 @@ class LM:
             return vars(self).setdefault("model", fuse_activations(model).eval())
 
     @property
+    def is_loaded(self) -> bool:
+        """Are the weights in memory?"""
+        return "model" in vars(self) or isinstance(self._model, torch.nn.Module)
+
+    @property
     def config(self):
-        return self.model.config.get_text_config()
+        """Of the text model: as it was read, until the weights are there."""
+        config = self._config if self._config is not None and not self.is_loaded else self.model.config
+        return config.get_text_config()
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type that the model computes in."""
+        if self._dtype is not None:
+            return self._dtype
+        return next(x.dtype for x in self.model.parameters() if x.is_floating_point())
 
     @property
     def device(self) -> torch.device:

@@ -96,6 +96,10 @@ class Plan:
         """The best setting of each method on the test prompts."""
         return self._jobs("test", self.sweep.seeds, self._best)
 
+    def may_come(self) -> list[Job]:
+        """Every job that the sweep can come to: which settings run on the test prompts is not known before."""
+        return [*self.first_stage(), *(self._jobs("test", self.sweep.seeds, self.settings) if self.selects else ())]
+
     def dev_trials(self) -> list[tuple[Setting, list[Trial]]]:
         return [(setting, [job.trial for job in self.dev if job.setting is setting]) for setting in self.settings]
 

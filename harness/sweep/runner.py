@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from guiders.decoding.room import fitted
 from harness.adapters.lm_eval_recorded import RecordedLM
 from harness.adapters.lm_eval_sampling import sampling_of
 from harness.adapters.lm_eval_tasks import LoadedTask, TaskPrompts
@@ -23,7 +22,9 @@ from harness.sweep.gold import METRIC as GOLD
 from harness.sweep.gold import GoldReward
 from harness.sweep.plan import Job, Plan
 from harness.sweep.recorder import Recorder, record_scores
+from harness.sweep.room import ToDecode, check_disk, check_memory, fit_all
 from harness.sweep.selection import MEASURED
+from harness.trials import requirements
 from reports.guard import Guard
 
 if TYPE_CHECKING:
@@ -40,7 +41,9 @@ class Runner:
     def __init__(self, plan: Plan, manifest: Manifest, progress: Progress, backend: Backend | None = None):
         self.plan, self.manifest, self.progress = plan, manifest, progress
         sweep = plan.sweep
-        self.backend = backend or Serial(self.guider, sweep.batch_tokens, sweep.record.trace, sweep.task.on_long_prompt)
+        memory = None if sweep.memory is None else int(sweep.memory * 1e9)
+        options = (sweep.batch_tokens, sweep.record.trace, sweep.task.on_long_prompt, memory)
+        self.backend = backend or Serial(self.guider, *options)
         self.pool = Pool(plan.resolver, plan.sweep.device)
         self._tasks: dict[str, LoadedTask] = {}
         self._guiders: dict[str, Guider] = {}
@@ -48,7 +51,8 @@ class Runner:
         self._gold: GoldReward | None = None
 
     def prepare(self) -> None:
-        """Build every guider, which reads and compares tokenizers, and load the task of every split; no weights.
+        """Build every guider, which reads and compares tokenizers, load the task of every split, and hold every job to
+        its models' contexts, memory and disk; no weights.
 
         Raises:
             UserError, GuiderError: what is wrong with any of them, before anything is decoded.
@@ -63,6 +67,7 @@ class Runner:
                 self._tasks[file.name] = LoadedTask(file, self.plan.sweep.task.data)
         self._check_prompts()
         self._check_metrics()
+        self._check_room()
         self.manifest.record_directions(_directions(self._tasks))
 
     def _check_prompts(self) -> None:
@@ -136,24 +141,42 @@ class Runner:
         return self._guiders[key]
 
     def _asked(self, job: Job) -> "tuple[Recorder, Sampling]":
-        """A job's prompts, asked of its task, beside what is recorded of them.
+        """A job's prompts, asked of its task, beside what is recorded of them."""
+        asked = self._prompts_of(job)
+        recorder = Recorder(self.plan.run, job.trial, asked.prompts, self.plan.sweep.block)
+        return recorder, sampling_of(asked.gen_kwargs, job.trial.sampling, job.trial.seed)
+
+    def _prompts_of(self, job: Job) -> TaskPrompts:
+        task, base = self._tasks[job.file.name], self.guider(job.setting.config).base
+        key = (job.file.name, job.trial.split, id(base))
+        if key not in self._prompts:
+            places = documents(task.distinct, job.trial.split, job)
+            self._prompts[key] = task.prompts_of(base, self.plan.sweep.task, places)
+        return self._prompts[key]
+
+    def _check_room(self) -> None:
+        """Hold every job that may come to what its models, memory and disk have room for.
 
         Raises:
-            UserError, GuiderError: prompts that do not fit into a model's context, all of them named.
+            UserError, GuiderError: prompts that do not fit into a model's context, all of them named; a setting that
+                memory has no room for; a full disk.
         """
-        sweep, task = self.plan.sweep, self._tasks[job.file.name]
-        guider = self.guider(job.setting.config)
-        key = (job.file.name, job.trial.split, id(guider.base))
-        if key not in self._prompts:
-            self._prompts[key] = task.prompts_of(
-                guider.base, sweep.task, documents(task.distinct, job.trial.split, job)
-            )
-        asked = self._prompts[key]
-        recorder = Recorder(self.plan.run, job.trial, asked.prompts, sweep.block)
-        sampling = sampling_of(asked.gen_kwargs, job.trial.sampling, job.trial.seed)
-        if not recorder.is_complete:
-            fitted(guider, [one.prompt for one in recorder.prompts], sampling, sweep.task.on_long_prompt)
-        return recorder, sampling
+        sweep = self.plan.sweep
+        jobs = fit_all((self._to_decode(job) for job in self.plan.may_come()), sweep)
+        if line := check_memory(jobs, sweep, requirements.weights(sweep, self.plan.settings)):
+            print(line, file=sys.stderr)
+        # of each method one setting runs on the test prompts
+        stages = {(one.job.trial.method if one.job.trial.split == "test" else one.job.trial.id, one.job.trial.seed,
+                   one.job.trial.split): (one, prompts) for one, prompts in jobs}  # fmt: skip
+        check_disk(list(stages.values()), self.plan.run.path, sweep.record.trace)
+
+    def _to_decode(self, job: Job) -> ToDecode:
+        recorder, sampling = self._asked(job)
+        places = documents(self._tasks[job.file.name].distinct, job.trial.split, job)
+        asked = zip(self._prompts_of(job).prompts, places, strict=True)
+        lacking = [(one.prompt, at) for one, at in asked if recorder.lacks(one)]
+        prompts, left = [prompt for prompt, _ in lacking], [at for _, at in lacking]
+        return ToDecode(job, self.guider(job.setting.config), sampling, prompts, left)
 
     def _finish(self, at: "_Running") -> None:
         """Score a trial's recorded responses through lm-eval, and note its prompts in the manifest."""

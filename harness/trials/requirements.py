@@ -91,6 +91,11 @@ def _cached(path: str) -> str:
     return "cached" if isinstance(try_to_load_from_cache(path, "config.json"), str) else "hub"
 
 
+def weights(sweep: Sweep, settings: list[Setting]) -> int:
+    """Bytes of all models as they are loaded, as far as their sizes are known."""
+    return sum(need.memory or 0 for need in models(sweep, settings))
+
+
 def memory(sweep: Sweep, needs: list[Need]) -> int | None:
     """Bytes that the weights and the caches of all models take together; None where a model's size is not known."""
     if any(need.memory is None for need in needs):
