@@ -63,8 +63,7 @@ class Runner:
         if gold.path is not None and self._gold is None:
             self._gold = GoldReward(gold, self.plan.resolver, self.plan.sweep.device)
         for file in self.plan.files.values():
-            if file.name not in self._tasks:
-                self._tasks[file.name] = LoadedTask(file, self.plan.sweep.task.data)
+            self._tasks[file.name] = self.plan.task(file)
         self._check_prompts()
         self._check_metrics()
         self._check_room()
@@ -187,7 +186,7 @@ class Runner:
         scored = task.evaluate(model, sweep.task, documents(task.distinct, trial.split, at.job))
         if self._gold is not None:
             scored = self._gold.added(scored, responses)
-        record_scores(run, trial, scored, self.plan.scorer)
+        record_scores(run, trial, scored, self.plan.scorer(at.job))
         self.progress.done(f"{at.place} {at.job.label}", time.perf_counter() - at.began)
         texts = list(dict.fromkeys(text for text, _ in scored))
         if truncated := at.recorder.truncated:
