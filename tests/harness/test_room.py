@@ -88,3 +88,20 @@ def test_the_estimate_of_the_disk_is_what_a_run_writes(tiny, monkeypatch):
     kinds = ("records", "scores", "judgements")
     written = sum(path.stat().st_size for kind in kinds for path in Path("runs/tiny", kind).glob("*.jsonl"))
     assert written / 2 < sum(counted) < written * 2
+
+
+def test_a_dry_run_says_the_memory_and_a_time_that_grows_with_rows(tiny, capsys):
+    """Of a setting that the machine could never hold: refused by the sweep, called too much by the dry run."""
+    assert main(["sweep", *tiny, *ONE]) == 0
+    capsys.readouterr()
+    times = []
+    for rows in (64, 256):
+        more = [f"grid.successors={rows}", "grid.rows=null"]
+        assert main(["sweep", "--dry-run", *tiny, *ONE, *more]) == 0
+        out = capsys.readouterr().out
+        assert f"one prompt with {2 * rows} rows needs " in out
+        assert out.count(": enough") == 1
+        times.append(out)
+    assert main(["sweep", "--dry-run", *tiny, *ONE, "grid.successors=100000", "grid.rows=null", "memory=1"]) == 0
+    out = capsys.readouterr().out
+    assert ": too much" in out
