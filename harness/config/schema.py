@@ -183,6 +183,9 @@ class Sweep(Part):
     device: str = Field("cpu", description="cpu, cuda, cuda:1, mps")
     block: Count = Field(64, description="prompts that are decoded and recorded together")
     batch_tokens: Count | None = Field(None, description="most tokens in a batch's caches; null: chosen by the decoder")
+    memory: Annotated[float, Field(gt=0), AfterValidator(_finite)] | None = Field(
+        None, description="GB that decoding may take besides the weights; null: what machine and container have left"
+    )
     record: Record = Field(default_factory=Record)
     models: Literal["named", "tiny"] = Field("named", description="tiny: random models in place of published ones")
     published: list[Published] = Field([], description="figures to show beside ours")
