@@ -63,6 +63,8 @@ class Adapted(torch.nn.Module):
             try:
                 model.load_adapter(str(path), adapter_name=self._adapter)
             except (OSError, ValueError, RuntimeError) as error:
+                if getattr(error, "errno", None):  # the operating system's own
+                    raise
                 why = str(error).strip().splitlines()[0]
                 raise GuiderError(
                     f"{path}: the adapter can't be put on its base ({why}); is it this base's?"

@@ -72,6 +72,8 @@ class Classifier:
             config = AutoConfig.from_pretrained(path, **options)
             tokenizer = AutoTokenizer.from_pretrained(path, **options)
         except (OSError, ValueError, KeyError) as error:
+            if getattr(error, "errno", None):  # the operating system's own: the file is there and can't be read
+                raise
             raise GuiderError(
                 f"classifier {path}: can't be loaded ({_reason(error)}); give a folder or a hub name"
             ) from error
@@ -87,6 +89,8 @@ class Classifier:
                         path, dtype=getattr(torch, dtype), use_safetensors=True, **options
                     )
                 except (OSError, ValueError) as error:
+                    if getattr(error, "errno", None):
+                        raise
                     raise GuiderError(
                         f"classifier {path}: no weights to read ({_reason(error)}); convert it with save_pretrained"
                     ) from error

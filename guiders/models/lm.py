@@ -107,6 +107,8 @@ class LM:
             AutoConfig.from_pretrained(path, **options)
             tokenizer = AutoTokenizer.from_pretrained(path, **options)
         except (OSError, ValueError, KeyError) as error:
+            if getattr(error, "errno", None):  # the operating system's own: the file is there and can't be read
+                raise
             reason = str(error).strip().splitlines()[0]
             raise GuiderError(
                 f"model {path}: can't be loaded ({reason}); give a folder with config.json or a hub name"
@@ -135,6 +137,8 @@ class LM:
                         **options,
                     )
             except OSError as error:
+                if error.errno:
+                    raise
                 reason = str(error).strip().splitlines()[0]
                 raise GuiderError(
                     f"model {path}: no safetensors weights ({reason}); convert it with save_pretrained"
