@@ -49,8 +49,7 @@ class Decoder:
         wanted = self.scorer.wants_ratio if self.scorer else None
         self.guidance = Guidance(guider, sampling, self.lanes, slots) if guider.remembering else None
         self.stepper = Stepper(guider, sampling, self.lanes, wanted, trace, graphs, self.guidance)
-        self.stepped = False
-        self.scored = 0  # positions of a scorer that does not count what it computes
+        self.stepped, self.scored = False, 0  # positions of a scorer that does not count what it computes
 
     def run(self, waiting: deque) -> Iterator[Generation]:
         """Decode until no prompt waits; takes prompts from the left of `waiting`. In waves: until the first is done."""
@@ -132,8 +131,7 @@ class Decoder:
 
     def _chunk(self) -> tuple[Chunk, Steps]:
         """Step all rows to the next boundary; what a row drew past its end or a stop string counts nothing."""
-        _, survivors, successors = self.shape
-        device = self.device
+        (_, survivors, successors), device = self.shape, self.device
         n = self.columns
         if not self.stepper.graphs:  # a graph has one length; what a row draws past its limit is not counted
             n = min(n, max(r.left for r in self.requests if r))

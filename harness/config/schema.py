@@ -221,8 +221,8 @@ def _key(place: tuple[int | str, ...], values: Any) -> str:
         tag = isinstance(values, dict) and part not in values and part != place[-1]
         if isinstance(part, str) and not tag:
             found.append(part)
-        if isinstance(values, dict) and part in values:
-            values = values[part]
+        if isinstance(values, dict):
+            values = values.get(part, values)
         elif isinstance(values, list) and isinstance(part, int):
             values = values[part]
     return ".".join(found)

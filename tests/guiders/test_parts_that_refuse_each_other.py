@@ -39,7 +39,7 @@ def test_what_has_no_memory_may_be_revised(parts):
 
 @dataclass(frozen=True)
 class Ragged(ChunkBeam):
-    at: Tokens | Punctuation | Entropy = Tokens(3)
+    at: Tokens | Punctuation | Entropy | None = None
 
     @property
     def ends(self):
