@@ -49,8 +49,7 @@ class Decoder:
         wanted = self.scorer.wants_ratio if self.scorer else None
         self.guidance = Guidance(guider, sampling, self.lanes, slots) if guider.remembering else None
         self.stepper = Stepper(guider, sampling, self.lanes, wanted, trace, graphs, self.guidance)
-        self.stepped = False
-        self.scored = 0  # positions of a scorer that does not count what it computes
+        self.stepped, self.scored = False, 0  # positions of a scorer that does not count what it computes
 
     def run(self, waiting: deque) -> Iterator[Generation]:
         """Decode until no prompt waits; takes prompts from the left of `waiting`. In waves: until the first is done."""

@@ -3,7 +3,7 @@
 import torch
 
 from guiders import LM, Guider
-from harness.bench.floor import chunks
+from harness.bench.floor import chunks, output_head
 
 
 def step_bytes(guider: Guider, prompt_lengths: list[int], new_tokens: int) -> float:
@@ -46,7 +46,7 @@ def token_bytes(lm: LM) -> int:
 
 def weight_bytes(lm: LM) -> int:
     """Bytes of the weights that a step reads: all but tables that are looked up (a tied one is the head's as well)."""
-    output = getattr(lm.model, "score_head", None) or lm.model.get_output_embeddings()
+    output = output_head(lm)
     looked_up = {
         id(module.weight): module.weight.nbytes
         for module in lm.model.modules()

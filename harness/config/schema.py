@@ -200,12 +200,12 @@ def validated(schema: type[BaseModel], values: dict) -> Any:
     try:
         return schema.model_validate(values)
     except ValidationError as error:
-        raise UserError(_one_line(error, schema)) from None
+        raise UserError(_one_line(error, schema, values)) from None
 
 
-def _one_line(error: ValidationError, schema: type[BaseModel]) -> str:
+def _one_line(error: ValidationError, schema: type[BaseModel], values: dict) -> str:
     first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
+    place = _key(first["loc"], values)
     if first["type"] == "extra_forbidden":
         return f"{place}: no such key; {nearest(place, keys(schema))}"
     message = first["msg"].removeprefix("Value error, ")
@@ -215,6 +215,20 @@ def _one_line(error: ValidationError, schema: type[BaseModel]) -> str:
     if first["type"] == "missing":
         return f"{place}: not set; give {place}=VALUE"
     return f"{place}={first['input']!r}: {message}"
+
+
+def _key(place: tuple[int | str, ...], values: Any) -> str:
+    """The dotted key of a place in the values, without what pydantic adds: the tag of a union's member."""
+    found = []
+    for part in place:
+        tag = isinstance(values, dict) and part not in values and part != place[-1]
+        if isinstance(part, str) and not tag:
+            found.append(part)
+        if isinstance(values, dict):
+            values = values.get(part, values)
+        elif isinstance(values, list) and isinstance(part, int):
+            values = values[part]
+    return ".".join(found)
 
 
 def keys(schema: type[BaseModel], prefix: str = "") -> list[str]:
