@@ -249,7 +249,7 @@ class Graphs:
 
 
 def _members(ids: tuple[int, ...], base: LM) -> torch.Tensor:
-    """Which ids are among these, ``[V]``: ``torch.isin`` sorts where there are many, and waits for the device to do so."""
+    """A table ``[V]``: is this id among them? ``torch.isin`` sorts where they are many, and waits for the device."""
     table = torch.zeros(max(base.config.vocab_size, *ids, 0) + 1, dtype=torch.bool, device=base.device)
     table[torch.tensor(ids, dtype=torch.long, device=base.device)] = True
     return table
