@@ -146,4 +146,3 @@ class _Written:
 
     def __iter__(self) -> Any:
         return iter(self._file)
-

@@ -76,7 +76,10 @@ SWEEPS: list[tuple[str, Files]] = [
     ("task=mine.yaml", {"mine.yaml": TASK.replace("test_split: test", "test_split: dev"), "rows.jsonl": ROWS}),
     ("task=mine.yaml", {"mine.yaml": TASK.replace("generate_until", "sing"), "rows.jsonl": ROWS}),
     ("task=mine.yaml", {"mine.yaml": TASK + "process_results: !function metric.score\n", "rows.jsonl": ROWS}),
-    ("task=mine.yaml", {"mine.yaml": TASK + "process_results: !function metric.score\n", "rows.jsonl": ROWS, "metric.py": "1/0"}),
+    (
+        "task=mine.yaml",
+        {"mine.yaml": TASK + "process_results: !function metric.score\n", "rows.jsonl": ROWS, "metric.py": "1/0"},
+    ),
     ("task=nowhere.yaml", {}),
     ("task.data=nowhere.jsonl", {}),
     ("task.dev=no_such_task", {}),
@@ -161,7 +164,10 @@ def _of_tests(sweep: list[str]) -> Iterator[tuple[list[str], Files]]:
     for settings, *_ in _parameters(tests.test_what_can_be_known_is_said_before_anything_is_decoded):
         yield ["sweep", *sweep, *settings], {}
     for rows, task, _ in _parameters(tests.test_a_malformed_task_is_named_with_file_and_line):
-        yield ["sweep", *sweep, "task=mine.yaml"], {"mine.yaml": task, "rows.jsonl": "".join(f"{row}\n" for row in rows)}
+        yield (
+            ["sweep", *sweep, "task=mine.yaml"],
+            {"mine.yaml": task, "rows.jsonl": "".join(f"{row}\n" for row in rows)},
+        )
 
 
 def _parameters(test: Callable) -> list[tuple]:
@@ -189,5 +195,3 @@ def _case(number: int, arguments: list[str], files: Files) -> Case:
 
     word = arguments[-1] if arguments[0] == "sweep" else " ".join(arguments)
     return Case("inputs", f"{number} {word} {' '.join(files)}".strip().encode("unicode_escape").decode(), run)
-
-

@@ -8,11 +8,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.torture import events
-from benchmarks.torture.attempt import Attempt, attempt, preload
+from benchmarks.torture.attempt import Attempt, attempt, preload, wide_pipe
 
 ROOT = Path(__file__).resolve().parents[2]
 FIXTURES = ROOT / "tests" / "harness"
-VARIES = ("seconds", "checksum", "tokens_per_second", "date", "wall_seconds", "command")  # from run to run, or with the folder
+VARIES = (
+    "seconds",
+    "checksum",
+    "tokens_per_second",
+    "date",
+    "wall_seconds",
+    "command",
+)  # from run to run, or with the folder
 TAX = """
 task: {name}
 dataset_path: json
@@ -70,7 +77,7 @@ class Scene:
             raise RuntimeError(f"{self.name} does not run: {done.err}")
         self.whole, self.seconds = content(run), done.seconds
         again = self.prepare(folder / "listed")
-        reader, writer = os.pipe()
+        reader, writer = wide_pipe()
         before = lambda: events.install(again, events.listed(writer))  # noqa: E731
         attempt(self.command(again), again.parent, before)
         os.close(writer)
@@ -130,7 +137,11 @@ def tax_arguments(folder: Path, models: dict[str, str]) -> list[str]:
 def damaged(run: Path, copy: Path) -> Path:
     """A copy of a run with a row changed in a file of each kind."""
     shutil.copytree(run, copy)
-    for kind, old, new in (("records", b'"n_tokens": ', b'"n_tokens": 1'), ("scores", b"0.", b"1."), ("judgements", b"1.", b"2.")):
+    for kind, old, new in (
+        ("records", b'"n_tokens": ', b'"n_tokens": 1'),
+        ("scores", b"0.", b"1."),
+        ("judgements", b"1.", b"2."),
+    ):
         file = next(path for path in sorted((copy / kind).glob("*.jsonl")) if not path.name.startswith("base-"))
         file.write_bytes(file.read_bytes().replace(old, new, 1))
     return copy
@@ -144,7 +155,12 @@ def content(run: Path) -> dict:
             for line in path.read_text(encoding="utf-8").splitlines():
                 row = json.loads(line)
                 found[f"{path.parent.name}/{path.name}", row.get("task"), row["key"]] = _stable(row)
-    for path in [*run.glob("trials/*.json"), *run.glob("tax/*.json"), *run.glob("report/*.json"), run / "manifest.json"]:
+    for path in [
+        *run.glob("trials/*.json"),
+        *run.glob("tax/*.json"),
+        *run.glob("report/*.json"),
+        run / "manifest.json",
+    ]:
         found[f"{path.parent.name}/{path.name}"] = _stable(json.loads(path.read_text(encoding="utf-8")))
     for name in ("index.html", "summary.csv", "summary.md") if (run / "records").exists() else ("tax.md",):
         found[f"report/{name}"] = (run / "report" / name).stat().st_size > 0

@@ -129,6 +129,11 @@ def test_a_task_that_lm_eval_does_not_know_is_said_before_anything_is_decoded(ti
         (["judge=openai", "judge.key_env=sk-hunter2"], "judge.key_env", "hunter2"),
         (["judge=openai", "judge.key_env=sk_hunter2", "judge.retries=-1"], "judge.key_env", "hunter2"),
         (["judge=openai"], "OPENAI_API_KEY is not set", None),
+        (
+            ["judge=openai", "judge.base_url=http://gpu-1:8000/v1", "judge.key_env=A_KEY"],
+            "judge.insecure=true",
+            "k-hunter2",
+        ),
         (["judge=openai", "judge.annotator=nobody"], "judge.annotator='nobody'", None),
         (["judge=replay", "judge.annotator=nobody"], "judge.annotator='nobody'", None),
         (["judge=replay", "judge.answers=nowhere.jsonl"], "judge.answers=nowhere.jsonl", None),
@@ -141,11 +146,18 @@ def test_what_can_be_known_is_said_before_anything_is_decoded(
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.setenv("A_KEY", "k-hunter2")
     line = refused(["sweep", *tiny, *settings], capsys)
     assert culprit in line
     assert not list(tmp_path.rglob("*.jsonl"))
     files = [file for file in tmp_path.rglob("*") if file.is_file()]
     assert secret is None or secret not in line + "".join(file.read_text() for file in files)
+
+
+@pytest.mark.parametrize("word", ["\x1b[2J", "grid.\u202eweight=1", "guider=\x9b31m"])
+def test_nothing_in_the_line_can_act_on_a_terminal(word, tiny, capsys):
+    line = refused([*([] if word[0] == "\x1b" else ["sweep", *tiny]), word], capsys)
+    assert all(sign.isprintable() for sign in line)
 
 
 def test_an_unknown_verb_is_answered_with_the_nearest(capsys):
