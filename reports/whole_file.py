@@ -8,8 +8,8 @@ from pathlib import Path
 def replace(path: Path, content: bytes, sync: bool = False) -> None:
     """Give a file its content in one step, so that a reader never sees half of it.
 
-    It is written beside the file first (``.NAME.part``). Whatever lies there is removed, not written to: it may be left behind by
-    a kill, or a symbolic link that leads elsewhere.
+    It is written beside the file first (``.NAME.part``). Whatever lies there is removed, not written to: it may be left
+    behind by a kill, or a symbolic link that leads elsewhere.
 
     Args:
         sync: whether the content is on the disk before the file is replaced.

@@ -1,7 +1,7 @@
 """One run of the command line in a process of its own, which may be killed from outside.
 
-The process is forked from one that has imported what a sweep imports, since ten seconds of imports would be most of an attempt. It
-shares nothing else with the others: the working directory, standard output and error, and the command line are its own.
+The process is forked from one that has imported what a sweep imports, since ten seconds of imports would be most of an
+attempt. It shares nothing else with the others: working directory, output and command line are its own.
 """
 
 import contextlib
@@ -78,7 +78,7 @@ def attempt(
 
 
 def wide_pipe() -> tuple[int, int]:
-    """A pipe (reading end, writing end) that holds more than any attempt prints, so that nobody need read while it runs."""
+    """A pipe (reading end, writing end) that holds more than any attempt prints: nobody need read while it runs."""
     reader, writer = os.pipe()
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 1 << 20)
     return reader, writer

@@ -117,7 +117,8 @@ def check_ready(spec: OpenAISpec | ReplaySpec | RewardSpec) -> None:
     """Hold a judge to what can be known before it is asked anything; no library is imported.
 
     Raises:
-        UserError: no key for OpenAI's own server, a key that would go unencrypted, an annotator that AlpacaEval does not have, no file of answers.
+        UserError: no key for OpenAI's own server, a key that would go unencrypted, an annotator that AlpacaEval does
+            not have, no file of answers.
     """
     if isinstance(spec, OpenAISpec | ReplaySpec):
         from harness.adapters.annotators import annotator_file
