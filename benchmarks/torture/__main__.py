@@ -44,7 +44,7 @@ def main() -> int:
 
 
 def _prepared(asked: argparse.Namespace, folder: Path) -> Iterator[Case]:
-    from benchmarks.torture import faults, inputs, kills, mutations, scene
+    from benchmarks.torture import attempt, faults, inputs, kills, mutations, scene
 
     counts = {name: asked.count or most for name, most in COUNTS.items() if name in (asked.only or COUNTS)}
     scene.fixtures()
@@ -52,7 +52,11 @@ def _prepared(asked: argparse.Namespace, folder: Path) -> Iterator[Case]:
 
     print("making models, and the runs that nobody disturbs", file=sys.stderr, flush=True)
     models = tiny_sweep.make_models(folder / "models")
-    scenes = scene.scenes(folder, models)
+    if counts.keys() == {"inputs"}:
+        scenes: dict[str, scene.Scene] = {}
+        attempt.preload(["sweep", *tiny_sweep.options(models), f"run_dir={folder / 'import'}"], folder)
+    else:
+        scenes = scene.scenes(folder, models)
     made = {
         "kills": lambda count: kills.cases(scenes, count, asked.seed),
         "faults": lambda count: faults.cases(scenes, count, asked.seed),
