@@ -8,6 +8,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from shlex import quote
@@ -69,8 +70,8 @@ def _prepared(asked: argparse.Namespace, folder: Path) -> Iterator[Case]:
 
 def _run(folder: Path, asked: argparse.Namespace) -> Iterator[tuple[Case, str | None]]:
     """Every case with its outcome, several at once, in their order; failures are told as they are found."""
-    with get_context("fork").Pool(asked.workers) as pool:
-        for number, outcome in pool.imap(_one, ((place, folder) for place in range(len(_cases)))):
+    with ProcessPoolExecutor(asked.workers, get_context("fork")) as pool:
+        for number, outcome in pool.map(_one, ((place, folder) for place in range(len(_cases)))):
             case = _cases[number]
             if outcome not in (None, "skipped"):
                 again = f"python -m benchmarks.torture --only {case.matrix} --case {quote(case.name)}"
