@@ -1,4 +1,4 @@
-"""The runs that are attacked: tiny models, a command line for each kind of work, and what it gives when nobody disturbs it."""
+"""The runs that are attacked: a command line for each kind of work, and what it leaves when nobody disturbs it."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.torture import events
-from benchmarks.torture.attempt import Attempt, attempt, preload
+from benchmarks.torture.attempt import Attempt, attempt, preload, wide_pipe
 
 ROOT = Path(__file__).resolve().parents[2]
 FIXTURES = ROOT / "tests" / "harness"
@@ -77,7 +77,7 @@ class Scene:
             raise RuntimeError(f"{self.name} does not run: {done.err}")
         self.whole, self.seconds = content(run), done.seconds
         again = self.prepare(folder / "listed")
-        reader, writer = os.pipe()
+        reader, writer = wide_pipe()
         before = lambda: events.install(again, events.listed(writer))  # noqa: E731
         attempt(self.command(again), again.parent, before)
         os.close(writer)
@@ -101,8 +101,8 @@ def scenes(folder: Path, models: dict[str, str]) -> dict[str, Scene]:
     import tiny_sweep
 
     small = [
-        "guider=[eft,best_of_n_implicit]", "grid.weight=1", "grid.n=[2,4]", "grid.rows=null", "seeds=[0]", "task.n_dev=2", "task.n_test=3",
-        "sampling.max_new_tokens=4",
+        "guider=[eft,best_of_n_implicit]", "grid.weight=1", "grid.n=[2,4]", "grid.rows=null", "seeds=[0]",
+        "task.n_dev=2", "task.n_test=3", "sampling.max_new_tokens=4",
     ]  # fmt: skip
     sweep = Scene("sweep", ["sweep", *tiny_sweep.options(models), *small])
     tax = Scene("tax", tax_arguments(folder / "tasks", models))
@@ -129,8 +129,9 @@ def tax_arguments(folder: Path, models: dict[str, str]) -> list[str]:
         text = TAX.format(name=name, file=rows, output=output, metric=metric, more=more)
         (folder / f"{name}.yaml").write_text(text)
     return [
-        "sweep", "preset=none", "model=hf", "name=tax", "task=lm_eval", f"task.path={folder}", "grid.weight=[1]", "guider=eft",
-        "task.names=[tiny_generate,tiny_choose]", *(f"model.{role}={models[role]}" for role in ("base", "tuned", "untuned", "value")),
+        "sweep", "preset=none", "model=hf", "name=tax", "task=lm_eval", f"task.path={folder}",
+        "grid.weight=[1]", "guider=eft", "task.names=[tiny_generate,tiny_choose]",
+        *(f"model.{role}={models[role]}" for role in ("base", "tuned", "untuned", "value")),
     ]  # fmt: skip
 
 
