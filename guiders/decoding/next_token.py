@@ -84,13 +84,13 @@ def _rows(guider, sampling: Sampling, logits, numbers, kl: bool, pair: int | Non
     guided = guider.combine(logits) if guided is None else guided
     base = logits[0][..., : guided.shape[-1]]
     differs = guided.argmax(-1) != base.argmax(-1) if changed else None
-    if sampling.temperature and not sampling.top_k and sampling.top_p == 1:
+    if sampling.temperature and not sampling.cuts and sampling.coupling == "inverse":
         tokens, finite, kl_base, over_base = _uncut(guided, base, numbers, sampling.temperature, kl)
     else:
         probabilities = distribution(guided, sampling)
         # at temperature 0 all mass is on one token, whatever the logits are
         finite = torch.isfinite(probabilities.sum(-1) if sampling.temperature else guided.amax(-1))
-        tokens = _readable(draw(probabilities, numbers), finite)
+        tokens = _readable(draw(probabilities, numbers, sampling.coupling), finite)
         kl_base = over_base = None
         if kl:
             log_base = reference(base.to(guided.dtype), sampling)

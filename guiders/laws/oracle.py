@@ -96,7 +96,7 @@ def _decode(guider: Guider, index: int, prompt, sampling: Sampling, cached: bool
                     guided[i] = replayed(guider, prompt, h.tokens, sampling, (*h.rows, place[i]))[-1]
             numbers = uniforms(sampling.stream, torch.tensor(key), torch.arange(len(rows)), torch.tensor(step))
             probabilities = distribution(guided, sampling)
-            new = draw(probabilities, numbers[:, None].to(guided.device))[:, 0].tolist()
+            new = draw(probabilities, numbers[:, None].to(guided.device), sampling.coupling)[:, 0].tolist()
             reference = (plain / (sampling.temperature or 1.0)).log_softmax(-1)
             drawn = torch.tensor(new, device=guided.device)[:, None]
             ratio = (probabilities.log() - reference).gather(-1, drawn)[:, 0].tolist()

@@ -39,7 +39,8 @@ class Trial:
         task: lm-eval name of the task.
         prompting: few-shot examples, chat template, system message; on_long_prompt, where prompts are cut.
         split: "dev", "test" or "all".
-        sampling: temperature, top_k, top_p, max_new_tokens, stop; null: the task's own. The base's has a purpose too.
+        sampling: temperature, top_k, top_p, max_new_tokens, stop; null: the task's own. min_p, typical_p and coupling
+            where they are set. The base's has a purpose too.
         seed: of the random streams.
         revisions: of every model and of code of the user's own, by its place in the guider, and of the task.
         rows: of the batch that a prompt takes, which follows from the guider; it is recorded and not in the id.
@@ -120,7 +121,7 @@ class Setting:
             task=task,
             prompting=_prompting(sweep.task),
             split=split,
-            sampling=sweep.sampling.model_dump() | ({"purpose": BASELINE} if self.method == BASE else {}),
+            sampling=_sampling(sweep) | ({"purpose": BASELINE} if self.method == BASE else {}),
             seed=seed,
             revisions={**revisions, **resolver.code(self.config), "task": revision},
             rows=self.rows,
@@ -131,6 +132,13 @@ def _prompting(task: Task) -> dict:
     asked = {name: getattr(task, name) for name in ("num_fewshot", "apply_chat_template", "system_instruction")}
     # ids of trials that cut no prompt stay what they were
     return asked if task.on_long_prompt == "error" else {**asked, "on_long_prompt": task.on_long_prompt}
+
+
+def _sampling(sweep: Sweep) -> dict:
+    asked = sweep.sampling.model_dump()
+    # ids of trials without these stay what they were
+    late = ("min_p", "typical_p", "coupling")
+    return {name: value for name, value in asked.items() if name not in late or value is not None}
 
 
 def settings_of(sweep: Sweep, overrides: list[tuple[str, Any]]) -> list[Setting]:

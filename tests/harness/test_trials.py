@@ -66,6 +66,9 @@ def test_where_a_model_lies_is_not_in_the_id_but_what_it_is(tiny, tiny_models, t
         "model.base.quantization_config={load_in_8bit: true}",
         "sampling.temperature=0.5",
         "sampling.top_k=5",
+        "sampling.min_p=0.1",
+        "sampling.typical_p=0.9",
+        "sampling.coupling=gumbel",
         "sampling.max_new_tokens=9",
         "select.seeds=[7]",
         "task.num_fewshot=2",
@@ -75,6 +78,13 @@ def test_where_a_model_lies_is_not_in_the_id_but_what_it_is(tiny, tiny_models, t
 )
 def test_what_decides_the_outputs_is_in_the_id(different, tiny):
     assert not ids([*tiny, different]) & ids(tiny)
+
+
+def test_settings_that_came_late_are_in_the_id_only_where_they_are_set(tiny):
+    (first, *_) = jobs(tiny)
+    assert {*first.trial.sampling} == {"temperature", "top_k", "top_p", "max_new_tokens", "stop", "purpose"}
+    (first, *_) = jobs([*tiny, "sampling.min_p=0.2"])
+    assert first.trial.sampling["min_p"] == 0.2
 
 
 def test_the_trials_of_one_setting_differ_in_seed_and_split_only(tiny):
