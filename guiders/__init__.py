@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from guiders.sampling import Sampling
     from guiders.score import TokenLogProbs, token_log_probs
     from guiders.search import BestOfN, ChunkBeam, ReleasedChunkBeam, Sample
-    from guiders.token import Implicit, QGuidance
+    from guiders.token import ARGS, VAS, Implicit, QGuidance
     from guiders.value import Explicit, ImplicitValue, Reward
 
 __all__ = [
+    "ARGS",
     "LM",
+    "VAS",
     "BestOfN",
     "ChunkBeam",
     "Classifier",
@@ -52,7 +54,7 @@ _NAMES = {
     "sampling": ("Sampling",),
     "score": ("TokenLogProbs", "token_log_probs"),
     "search": ("BestOfN", "ChunkBeam", "ReleasedChunkBeam", "Sample"),
-    "token": ("Implicit", "QGuidance"),
+    "token": ("ARGS", "VAS", "Implicit", "QGuidance"),
     "value": ("Explicit", "ImplicitValue", "Reward"),
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}

@@ -1,7 +1,9 @@
 """Token guidance: what changes the next-token distribution."""
 
+from guiders.token.args import ARGS
 from guiders.token.implicit import Implicit
 from guiders.token.protocol import GuideState, TokenGuide, View
 from guiders.token.q import QGuidance
+from guiders.token.vas import VAS
 
-__all__ = ["GuideState", "Implicit", "QGuidance", "TokenGuide", "View"]
+__all__ = ["ARGS", "VAS", "GuideState", "Implicit", "QGuidance", "TokenGuide", "View"]
