@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from guiders.sampling import Sampling
     from guiders.score import TokenLogProbs, token_log_probs
     from guiders.search import BestOfN, ChunkBeam, ReleasedChunkBeam, Sample
-    from guiders.token import ARGS, VAS, Implicit, QGuidance
+    from guiders.token import ARGS, VAS, Implicit, LookBack, Penalty, QGuidance, Rules
     from guiders.value import Explicit, ImplicitValue, Reward
 
 __all__ = [
@@ -35,9 +35,12 @@ __all__ = [
     "GuiderError",
     "Implicit",
     "ImplicitValue",
+    "LookBack",
+    "Penalty",
     "QGuidance",
     "ReleasedChunkBeam",
     "Reward",
+    "Rules",
     "Sample",
     "Sampling",
     "TokenLogProbs",
@@ -54,7 +57,7 @@ _NAMES = {
     "sampling": ("Sampling",),
     "score": ("TokenLogProbs", "token_log_probs"),
     "search": ("BestOfN", "ChunkBeam", "ReleasedChunkBeam", "Sample"),
-    "token": ("ARGS", "VAS", "Implicit", "QGuidance"),
+    "token": ("ARGS", "VAS", "Implicit", "LookBack", "Penalty", "QGuidance", "Rules"),
     "value": ("Explicit", "ImplicitValue", "Reward"),
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}

@@ -53,6 +53,8 @@ class Guider:
                 f"{type(self.remembering[0]).__name__} can't; use another search or leave that token guide out"
             )
         for guide in self.guides:
+            if hasattr(guide, "check_base"):
+                guide.check_base(self.base)
             for model in guide.models:
                 check_same_vocabulary(self.base.tokenizer, model.tokenizer, self.base.name, model.name)
 

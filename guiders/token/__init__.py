@@ -2,8 +2,22 @@
 
 from guiders.token.args import ARGS
 from guiders.token.implicit import Implicit
+from guiders.token.look_back import LookBack
+from guiders.token.penalty import Penalty
 from guiders.token.protocol import GuideState, TokenGuide, View
 from guiders.token.q import QGuidance
+from guiders.token.rules import Rules
 from guiders.token.vas import VAS
 
-__all__ = ["ARGS", "VAS", "GuideState", "Implicit", "QGuidance", "TokenGuide", "View"]
+__all__ = [
+    "ARGS",
+    "VAS",
+    "GuideState",
+    "Implicit",
+    "LookBack",
+    "Penalty",
+    "QGuidance",
+    "Rules",
+    "TokenGuide",
+    "View",
+]

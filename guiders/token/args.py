@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class ARGS(TokenGuide):
     """``log π_g(v) = log_softmax(logits_π(v) + w r(y<t, v))`` on the base's k likeliest ids, 0 elsewhere.
 
-    ARGS (Khanov et al. 2024, arXiv 2402.01694, eq. 3); RAD (Deng and Raffel 2023, arXiv 2310.09520) is the same rule
+    ARGS (Khanov et al. 2024, arXiv 2402.01694); RAD (Deng and Raffel 2023, arXiv 2310.09520) is the same rule
     with a reward model trained on prefixes. With k = |V| and w r the soft value of the prefix over β it is the optimal
     policy of the reward regularised by β KL; k = 1 is greedy decoding.
 

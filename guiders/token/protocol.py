@@ -45,6 +45,13 @@ class TokenGuide(Protocol):
     def off(self) -> "TokenGuide":
         """The same guide switched off: the guider then is its base, token for token."""
 
+    def check_base(self, base: LM) -> None:
+        """Can it guide this base? Asked when the guider is made, before any weights are read.
+
+        Raises:
+            GuiderError: it can't, as its settings name what the base's tokenizer lacks.
+        """
+
     def check(self) -> None:
         """Are its models of the right kind? Asked once the weights may be read.
 

@@ -16,8 +16,9 @@ from harness.config.nearest import nearest
 from harness.config.schema import Grid, ModelSpec, Sweep, Task, validated
 from harness.errors import UserError
 from harness.methods import method
-from harness.models.assemble import is_model, places, search_rows
+from harness.models.assemble import files, is_model, places, search_rows
 from harness.models.pool import Resolver
+from harness.models.revision import hash_file
 
 AXIS = re.compile(r"\$\{grid\.(\w+)\}")
 MODEL = re.compile(r"\$\{model\.(\w+)\}")
@@ -43,7 +44,7 @@ class Trial:
         sampling: temperature, top_k, top_p, max_new_tokens, stop; null: the task's own. min_p, typical_p and coupling
             where they are set. The base's has a purpose too.
         seed: of the random streams.
-        revisions: of every model and of code of the user's own, by its place in the guider, and of the task.
+        revisions: of every model, and of files and code of the user's own, by its place in the guider, and of the task.
         rows: of the batch that a prompt takes, which follows from the guider; it is recorded and not in the id.
     """
 
@@ -115,6 +116,7 @@ class Setting:
     def trial(self, task: str, revision: str, split: str, seed: int, sweep: Sweep, resolver: Resolver) -> Trial:
         """This setting on a split with a seed; the base draws from a stream of its own."""
         revisions = {place: resolver.revision(spec, place) for place, spec in places(self.config)}
+        revisions |= {place: hash_file(path) for place, path in files(self.config)}
         return Trial(
             method=self.method,
             settings=self.settings,
@@ -270,7 +272,7 @@ def _check_range(method: str, key: str, value: Any) -> None:
 
 
 def _by_revision(node: Any, revisions: dict[str, str], place: str = "") -> Any:
-    """The configuration with each model's path and hub revision replaced by what it resolved to."""
+    """The configuration with each model's path and hub revision, and each file's path, replaced by what it holds."""
     if is_model(node):
         kept = {key: item for key, item in node.items() if key not in ("path", "trust_remote_code", "device_map")}
         if kept.get("quantization_config") is None:
@@ -280,4 +282,4 @@ def _by_revision(node: Any, revisions: dict[str, str], place: str = "") -> Any:
         return {name: _by_revision(value, revisions, f"{place}.{name}".lstrip(".")) for name, value in node.items()}
     if isinstance(node, list):
         return [_by_revision(item, revisions, f"{place}.{number}") for number, item in enumerate(node)]
-    return node
+    return revisions.get(place, node) if isinstance(node, str) else node

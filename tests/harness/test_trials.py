@@ -80,6 +80,17 @@ def test_what_decides_the_outputs_is_in_the_id(different, tiny):
     assert not ids([*tiny, different]) & ids(tiny)
 
 
+def test_a_file_that_a_guide_reads_counts_by_content(tiny, tmp_path):
+    def of(name: str, text: str) -> set[str]:
+        (tmp_path / name).write_text(text)
+        one = [*tiny, "guider=rules", f"guider.token.words={tmp_path / name}"]
+        return {job.trial.id for job in jobs(one) if job.trial.method == "rules"}
+
+    first = of("a.json", '{"a": 1.0}')
+    assert of("b.json", '{"a": 1.0}') == first
+    assert not of("b.json", '{"a": 2.0}') & first
+
+
 def test_settings_that_came_late_are_in_the_id_only_where_they_are_set(tiny):
     (first, *_) = jobs(tiny)
     assert {*first.trial.sampling} == {"temperature", "top_k", "top_p", "max_new_tokens", "stop", "purpose"}
