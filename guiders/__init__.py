@@ -19,7 +19,18 @@ if TYPE_CHECKING:
     from guiders.sampling import Sampling
     from guiders.score import TokenLogProbs, token_log_probs
     from guiders.search import BestOfN, ChunkBeam, ReleasedChunkBeam, Sample
-    from guiders.token import ARGS, VAS, Implicit, LookBack, Penalty, QGuidance, Rules
+    from guiders.token import (
+        ARGS,
+        VAS,
+        Implicit,
+        LookBack,
+        Penalty,
+        QGuidance,
+        Rules,
+        Speculative,
+        Steered,
+        TaskArithmetic,
+    )
     from guiders.value import Explicit, ImplicitValue, Reward
 
 __all__ = [
@@ -43,6 +54,9 @@ __all__ = [
     "Rules",
     "Sample",
     "Sampling",
+    "Speculative",
+    "Steered",
+    "TaskArithmetic",
     "TokenLogProbs",
     "generate",
     "token_log_probs",
@@ -57,7 +71,18 @@ _NAMES = {
     "sampling": ("Sampling",),
     "score": ("TokenLogProbs", "token_log_probs"),
     "search": ("BestOfN", "ChunkBeam", "ReleasedChunkBeam", "Sample"),
-    "token": ("ARGS", "VAS", "Implicit", "LookBack", "Penalty", "QGuidance", "Rules"),
+    "token": (
+        "ARGS",
+        "VAS",
+        "Implicit",
+        "LookBack",
+        "Penalty",
+        "QGuidance",
+        "Rules",
+        "Speculative",
+        "Steered",
+        "TaskArithmetic",
+    ),
     "value": ("Explicit", "ImplicitValue", "Reward"),
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}

@@ -100,6 +100,17 @@ class Guider:
         """The token guides with a view and a memory; none of them leaves all steps capturable."""
         return tuple(guide for guide in self.guides if with_memory(guide))
 
+    @cached_property
+    def draft(self) -> int | None:
+        """The place among `models` of the one whose tokens are drafts (`TokenGuide.draft`); None: none is."""
+        at = 1
+        for guide in self.guides:
+            place = getattr(guide, "draft", None)
+            if place is not None:
+                return at + int(place)
+            at += len(guide.models)
+        return None
+
     @property
     def models(self) -> tuple[LM, ...]:
         """The models that read every token as it is drawn: the base, then each token guide's, in order."""

@@ -184,15 +184,35 @@ def draw(probabilities: torch.Tensor, numbers: torch.Tensor, coupling: str = "in
 def race(probabilities: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
     """Tokens by ``argmax(log p + G)``: ``[..., V]`` and numbers ``[..., m]`` -> ids ``[..., m]``.
 
-    The V Gumbel numbers G of a draw are Philox's, keyed by the draw's own number (all of its 52 bits) and counted by
-    token id: equal numbers give equal G, whatever the probabilities are. In place of ``log p + G`` with
+    The V Gumbel numbers G of a draw come from its own number, one for each id: equal numbers give equal G, whatever the
+    probabilities are. In place of ``log p + G`` with
     ``G = −log(−log u)`` the same order is that of ``p / −log u``.
     """
-    bits = (numbers * (1 << 52)).long()[..., None]  # [..., m, 1]
-    pairs = torch.arange((probabilities.shape[-1] + 1) // 2, device=numbers.device)
+    exponentials = -more_numbers(numbers, probabilities.shape[-1]).log().to(probabilities.device)
+    return (probabilities[..., None, :].double() / exponentials).argmax(-1)
+
+
+def drafted(probabilities: torch.Tensor, draft: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+    """Tokens with the law of `probabilities`, drafted from another distribution: ids ``[..., m]``.
+
+    A token of the draft q is kept with probability min(1, p/q), else drawn anew from the residual (p − q)₊ (Leviathan
+    et al. 2023, arXiv 2211.17192, theorem 1). The share that is kept is ``Σ min(p, q)``.
+
+    Args:
+        probabilities, draft: ``[..., V]``, each of sum 1. numbers: ``[..., m]``.
+    """
+    first, second, third = more_numbers(numbers, 3).to(probabilities.device).unbind(-1)
+    tokens = draw(draft, first)
+    kept = second * draft.gather(-1, tokens) < probabilities.gather(-1, tokens)
+    return torch.where(kept, tokens, draw((probabilities - draft).clamp_min(0), third))
+
+
+def more_numbers(numbers: torch.Tensor, count: int) -> torch.Tensor:
+    """So many further numbers in (0, 1) from each one, ``[...]`` -> ``[..., count]``: Philox keyed by all its bits."""
+    bits = (numbers * (1 << 52)).long()[..., None]
+    pairs = torch.arange((count + 1) // 2, device=numbers.device)
     a, b, c, d = philox([pairs, bits & _MASK, bits >> 32, torch.zeros_like(pairs)], (0x47554D42, 0x454C0000))
-    shares = torch.stack([_uniform(a, b), _uniform(c, d)], -1).flatten(-2)[..., : probabilities.shape[-1]]
-    return (probabilities[..., None, :].double() / -shares.log().to(probabilities.device)).argmax(-1)
+    return torch.stack([_uniform(a, b), _uniform(c, d)], -1).flatten(-2)[..., :count]
 
 
 def cumulated_blocks(weights: torch.Tensor) -> torch.Tensor:

@@ -7,6 +7,9 @@ from guiders.token.penalty import Penalty
 from guiders.token.protocol import GuideState, TokenGuide, View
 from guiders.token.q import QGuidance
 from guiders.token.rules import Rules
+from guiders.token.speculative import Speculative
+from guiders.token.steered import Steered
+from guiders.token.task_arithmetic import TaskArithmetic
 from guiders.token.vas import VAS
 
 __all__ = [
@@ -18,6 +21,9 @@ __all__ = [
     "Penalty",
     "QGuidance",
     "Rules",
+    "Speculative",
+    "Steered",
+    "TaskArithmetic",
     "TokenGuide",
     "View",
 ]

@@ -27,12 +27,15 @@ class TokenGuide(Protocol):
 
     Attributes:
         memory: False: additive, `shift` alone is called; True: `state` is.
+        draft: the place among `models` of the one that drafts the tokens; None: none does. The law stays the guided one
+            (`guiders.sampling.drafted`).
         chance: it draws uniform numbers of its own (`View.numbers`). At a chunk's first column the successors of a
             survivor share them, so that chunk beam search without a chunk limit is not best-of-(W·K) then.
         normalised: what it gives is a distribution over the next token, so that texts can be scored under it.
     """
 
     memory: bool = False
+    draft: int | None = None
     normalised: bool = True
     chance: bool = False
 

@@ -36,7 +36,7 @@ def test_an_early_end_loses_and_a_late_one_does_not():
     base = lm()
     ids = base.encode_prompt("ab")
     for n in range(6):
-        tokens = [5, 6, 7, 8, 9, 10][:n] + [END]
+        tokens = [*[5, 6, 7, 8, 9, 10][:n], END]
         logits = base.model(torch.tensor([ids + tokens[:-1]])).logits[0, -1].detach()
         logits[END] -= 2.0 * max(0, 1 - n / 4)
         (found,) = token_log_probs(Guider(base, Penalty(1.0, end=2.0, least=4)), [("ab", tokens)])

@@ -41,7 +41,7 @@ def test_words_are_transformers_sequence_biases(tmp_path):
 def test_the_end_has_a_closed_form_in_the_number_of_tokens():
     """p e^b / (1 − p + p e^b) with b = 15 n / ramp, and no bias from the ramp's end on."""
     for n in range(10):
-        tokens = [3, 5, 7, 1, 2, 8, 3, 4, 6][:n] + [END]
+        tokens = [*[3, 5, 7, 1, 2, 8, 3, 4, 6][:n], END]
         p = float(steps(lm(), tokens)[-1].softmax(-1)[END])
         bias = 15 * n / 6 if n < 6 else 0.0
         exact = p * math.exp(bias) / (1 - p + p * math.exp(bias))
