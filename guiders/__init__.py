@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         Speculative,
         Steered,
         TaskArithmetic,
+        TransferQ,
     )
     from guiders.value import Explicit, ImplicitValue, Reward
 
@@ -58,6 +59,7 @@ __all__ = [
     "Steered",
     "TaskArithmetic",
     "TokenLogProbs",
+    "TransferQ",
     "generate",
     "token_log_probs",
 ]
@@ -82,6 +84,7 @@ _NAMES = {
         "Speculative",
         "Steered",
         "TaskArithmetic",
+        "TransferQ",
     ),
     "value": ("Explicit", "ImplicitValue", "Reward"),
 }

@@ -45,7 +45,7 @@ class Sampling:
     typical_p: float = 1.0
     coupling: str = "inverse"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(
             self, "stop", tuple(s for s in ([self.stop] if isinstance(self.stop, str) else self.stop) if s)
         )

@@ -10,6 +10,7 @@ from guiders.token.rules import Rules
 from guiders.token.speculative import Speculative
 from guiders.token.steered import Steered
 from guiders.token.task_arithmetic import TaskArithmetic
+from guiders.token.transfer_q import TransferQ
 from guiders.token.vas import VAS
 
 __all__ = [
@@ -25,5 +26,6 @@ __all__ = [
     "Steered",
     "TaskArithmetic",
     "TokenGuide",
+    "TransferQ",
     "View",
 ]

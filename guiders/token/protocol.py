@@ -110,6 +110,9 @@ class GuideState(Protocol):
 
     Its life: prompts are admitted to slots; `guide` is asked before every token and `weigh` after it; at the end of a
     chunk `commit` says which rows live on. All tensors are on the base's device.
+
+    Attributes:
+        evaluated: positions that models which only this state runs have computed so far; it may be left out.
     """
 
     def admit(self, slots: list[int], prompts: list) -> None:

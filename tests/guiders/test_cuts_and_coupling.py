@@ -123,3 +123,14 @@ def test_equal_distributions_give_equal_texts_and_like_ones_like_texts():
         for coupling in ("gumbel", "inverse")
     }
     assert kept["gumbel"] > kept["inverse"]
+
+
+@pytest.mark.parametrize("cuts", [{"min_p": 0.3}, {"typical_p": 0.5}])
+def test_what_is_cut_off_counts_as_divergence(cuts):
+    """KL(cut ‖ base) is minus the log of the mass that is kept, summed over the steps."""
+    base = lm("llama", 0)
+    (one,) = generate(Guider(base), [[3, 1]], Sampling(max_new_tokens=8, **cuts))
+    logits = base.model(torch.tensor([[3, 1, *one.tokens]])).logits[0, 1:-1].detach()
+    kept = warped(logits, 1.0, cuts) > 0
+    assert one.kl == pytest.approx(float(-(logits.softmax(-1) * kept).sum(-1).log().sum()), abs=1e-9)
+    assert one.kl > 0.1
