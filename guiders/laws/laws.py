@@ -43,7 +43,8 @@ def check(guider: Guider, prompts: Sequence, sampling: Sampling, tolerance: floa
     arrival_does_not_matter(guider, prompts, sampling)
     ended_takes_one_slot(guider, prompts, sampling)
     if guider.value is not None:
-        cached_value_equals_rescore(guider, prompts, sampling, tolerance)
+        if not getattr(guider.value, "together", False):
+            cached_value_equals_rescore(guider, prompts, sampling, tolerance)
         if not any(getattr(guide, "chance", False) for guide in guider.guides):
             unlimited_chunk_equals_best_of(guider, prompts, sampling)
 
@@ -167,7 +168,8 @@ def cached_value_equals_rescore(guider: Guider, prompts: Sequence, sampling: Sam
     for generation in decode(replace(guider, search=search), prompts, sampling):
         ended = generation.finish_reason != "length"
         prompt, tokens = prompts[generation.index], list(generation.tokens)
-        (slow,) = guider.value.rescore(guider, prompt, [tokens], [ended], sampling.stop)
+        value = getattr(guider.value, "finished", guider.value)
+        (slow,) = value.rescore(guider, prompt, [tokens], [ended], sampling.stop)
         expected = {"at once": whole_value(guider, prompt, tokens, ended, sampling.stop), "by the slow formula": slow}
         for how, value in expected.items():
             _near(
@@ -265,6 +267,8 @@ def whole_value(guider: Guider, prompt, tokens: list[int], ended: bool, stops: t
         log_ratio=None,
         responses=lambda: [[tokens]],
         text=lambda response: whole_characters(guider.base, response, stops),
+        over=torch.ones(1, 1, 1, dtype=torch.bool, device=device),
+        stop=stops,
     )
     return float(scorer.score(chunk))
 
