@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from guiders.score import TokenLogProbs, token_log_probs
     from guiders.search import BestOfN, ChunkBeam, ReleasedChunkBeam, Sample
     from guiders.token import Implicit, QGuidance
-    from guiders.value import Explicit, ImplicitValue, Reward
+    from guiders.value import Explicit, ImplicitValue, Length, Likelihood, Reward, Sum
 
 __all__ = [
     "LM",
@@ -33,11 +33,14 @@ __all__ = [
     "GuiderError",
     "Implicit",
     "ImplicitValue",
+    "Length",
+    "Likelihood",
     "QGuidance",
     "ReleasedChunkBeam",
     "Reward",
     "Sample",
     "Sampling",
+    "Sum",
     "TokenLogProbs",
     "generate",
     "token_log_probs",
@@ -53,7 +56,7 @@ _NAMES = {
     "score": ("TokenLogProbs", "token_log_probs"),
     "search": ("BestOfN", "ChunkBeam", "ReleasedChunkBeam", "Sample"),
     "token": ("Implicit", "QGuidance"),
-    "value": ("Explicit", "ImplicitValue", "Reward"),
+    "value": ("Explicit", "ImplicitValue", "Length", "Likelihood", "Reward", "Sum"),
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}
 

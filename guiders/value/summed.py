@@ -93,7 +93,8 @@ class SummedScorer:
             starts = self.lengths.gather(1, parents) if starts is None else starts
             self.lengths = starts + counts
         if self.added is not None:
-            assert starts is not None and self._of_tokens is not None  # of the score before
+            assert starts is not None
+            assert self._of_tokens is not None  # of the score before
             self.added.follow(parents, rows, self._of_tokens, starts)
 
     def keep(self, slots: torch.Tensor) -> None:

@@ -36,8 +36,8 @@ class TextScorer:
     Args:
         base: whose tokens the responses are.
         models: the value's models, and signs: how their parts add up.
-        kind: "log_prob": the sum of the tokens' log-probabilities; "scalar": the last position's output; "vocab":
-            the last token's logit one position earlier.
+        kind: "log_prob": the sum of the tokens' log-probabilities; "mean_log_prob": their mean; "scalar": the last
+            position's output; "vocab": the last token's logit one position earlier.
     """
 
     wants_ratio = None
@@ -102,7 +102,7 @@ class _TextReader:
 
     def __init__(self, lm: LM, kind: str, slots: int, search):
         self.lane = Lane(lm, slots, search.survivors, search.successors, columns=1)
-        self.lm, self.kind = lm, kind
+        self.lm, self.kind, self.mean = lm, kind.removeprefix("mean_"), kind.startswith("mean_")
         self.survivors, self.successors = search.survivors, search.successors
         self.read: list[list[tuple[list[int], list[float]]]] = [[([], [])] * self.survivors for _ in range(slots)]
         self.prompts: list[list[int]] = [[] for _ in range(slots)]
@@ -170,7 +170,8 @@ class _TextReader:
         if self.kind == "vocab":
             return float(logits[-2, ids[-1]]), len(ids)
         following = torch.tensor(ids[1:], device=logits.device)[:, None]
-        return float(log_probs(logits[:-1], following)[-len(tokens) :].double().sum()), len(ids)
+        found = log_probs(logits[:-1], following)[-len(tokens) :].double()
+        return float(found.mean() if self.mean else found.sum()), len(ids)
 
     def _outputs(self, new, begin, width: int) -> list:
         """The model's output at every new position, as the kind wants it: ``[P][S·K][width]`` numbers."""
@@ -202,7 +203,7 @@ class _TextReader:
 
     def _value(self, slot: int, scores: list[float]) -> float:
         if self.kind == "log_prob":
-            return sum(scores)
+            return sum(scores) / max(1, len(scores)) if self.mean else sum(scores)
         if scores:
             return scores[-1]
         # a text that is still inside its first character has no token yet: the prompt alone is scored
