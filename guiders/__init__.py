@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from guiders.score import TokenLogProbs, token_log_probs
     from guiders.search import BestOfN, ChunkBeam, ReleasedChunkBeam, Sample
     from guiders.token import Implicit, QGuidance
-    from guiders.value import Explicit, ImplicitValue, Length, Likelihood, Reward, Sum
+    from guiders.value import Agreement, Calibrated, Explicit, ImplicitValue, Length, Likelihood, Lookahead, Reward, Sum
 
 __all__ = [
     "LM",
+    "Agreement",
     "BestOfN",
+    "Calibrated",
     "ChunkBeam",
     "Classifier",
     "Explicit",
@@ -35,6 +37,7 @@ __all__ = [
     "ImplicitValue",
     "Length",
     "Likelihood",
+    "Lookahead",
     "QGuidance",
     "ReleasedChunkBeam",
     "Reward",
@@ -56,7 +59,17 @@ _NAMES = {
     "score": ("TokenLogProbs", "token_log_probs"),
     "search": ("BestOfN", "ChunkBeam", "ReleasedChunkBeam", "Sample"),
     "token": ("Implicit", "QGuidance"),
-    "value": ("Explicit", "ImplicitValue", "Length", "Likelihood", "Reward", "Sum"),
+    "value": (
+        "Agreement",
+        "Calibrated",
+        "Explicit",
+        "ImplicitValue",
+        "Length",
+        "Likelihood",
+        "Lookahead",
+        "Reward",
+        "Sum",
+    ),
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}
 

@@ -46,8 +46,11 @@ class Part:
 
     def score(self, chunk: Chunk) -> torch.Tensor:
         """``[P, S, K]``, as the decoder would have it of the value alone."""
-        fresh = (chunk.counts > 0) | (self.together if chunk.wanted is None else chunk.wanted)
-        new = self.scorer.score(replace(chunk, values=self.values)).to(self.values)
+        fresh = chunk.counts > 0
+        if self.together:
+            fresh = fresh | (True if chunk.wanted is None else chunk.wanted)
+        wanted = chunk.wanted if self.together or chunk.wanted is None else chunk.wanted & fresh
+        new = self.scorer.score(replace(chunk, values=self.values, wanted=wanted)).to(self.values)
         values = torch.where(fresh, new, self.values[..., None].expand(new.shape))
         self._of_rows, self._counts = values.flatten(1), chunk.counts.flatten(1)
         return values
