@@ -15,20 +15,34 @@ if TYPE_CHECKING:
     from guiders.errors import GuiderError
     from guiders.guider import Generation, Guider
     from guiders.models.classifier import Classifier
+    from guiders.models.encoder import Encoder
     from guiders.models.lm import LM
     from guiders.sampling import Sampling
     from guiders.score import TokenLogProbs, token_log_probs
     from guiders.search import BestOfN, ChunkBeam, ReleasedChunkBeam, Sample
     from guiders.token import Implicit, QGuidance
-    from guiders.value import Agreement, Calibrated, Explicit, ImplicitValue, Length, Likelihood, Lookahead, Reward, Sum
+    from guiders.value import (
+        Agreement,
+        BiEncoder,
+        Calibrated,
+        Explicit,
+        ImplicitValue,
+        Length,
+        Likelihood,
+        Lookahead,
+        Reward,
+        Sum,
+    )
 
 __all__ = [
     "LM",
     "Agreement",
     "BestOfN",
+    "BiEncoder",
     "Calibrated",
     "ChunkBeam",
     "Classifier",
+    "Encoder",
     "Explicit",
     "Generation",
     "Guider",
@@ -54,6 +68,7 @@ _NAMES = {
     "errors": ("GuiderError",),
     "guider": ("Generation", "Guider"),
     "models.classifier": ("Classifier",),
+    "models.encoder": ("Encoder",),
     "models.lm": ("LM",),
     "sampling": ("Sampling",),
     "score": ("TokenLogProbs", "token_log_probs"),
@@ -61,6 +76,7 @@ _NAMES = {
     "token": ("Implicit", "QGuidance"),
     "value": (
         "Agreement",
+        "BiEncoder",
         "Calibrated",
         "Explicit",
         "ImplicitValue",

@@ -1,6 +1,7 @@
 """Values: what scores a prefix of a response, or a whole one."""
 
 from guiders.value.agreement import Agreement
+from guiders.value.bi_encoder import BiEncoder
 from guiders.value.calibrated import Calibrated
 from guiders.value.explicit import Explicit
 from guiders.value.implicit import ImplicitValue
@@ -13,6 +14,7 @@ from guiders.value.sum import Sum
 
 __all__ = [
     "Agreement",
+    "BiEncoder",
     "Calibrated",
     "Chunk",
     "Explicit",

@@ -48,8 +48,10 @@ class ModelSpec(Part):
     """What ``guiders.LM.load`` is called with."""
 
     path: str | None = Field(None, description="a folder, a hub name, or embedded:base|tuned|untuned|value")
-    head: Literal["lm", "value", "classifier"] = Field(
-        "lm", description="lm: a language model; value: a value model; classifier: a sequence classifier"
+    head: Literal["lm", "value", "classifier", "encoder"] = Field(
+        "lm",
+        description="lm: a language model; value: a value model; classifier: a sequence classifier; "
+        "encoder: a text encoder",
     )
     revision: str | None = Field(None, description="branch, tag or commit on the hub")
     dtype: Literal["float32", "float16", "bfloat16"] = Field("float32", description="type of the weights")
