@@ -10,9 +10,10 @@ import torch
 from guiders.errors import GuiderError
 from guiders.models.encoder import Encoder
 from guiders.models.lm import LM
+from guiders.models.prompt import whole_text
 from guiders.value.protocol import Value
 from guiders.value.rescore import shown
-from guiders.value.texts import Row, TextsScorer, one_text, plain
+from guiders.value.texts import Row, TextsScorer, one_text
 
 if TYPE_CHECKING:
     from guiders.guider import Guider
@@ -61,7 +62,7 @@ class BiEncoder(Value):
         ended: Sequence[bool],
         stop: Sequence[str] = (),
     ) -> list[float]:
-        before = self.encodes.embed([self.as_prefix(plain(guider.base, prompt))], end=True)[0]
+        before = self.encodes.embed([self.as_prefix(whole_text(guider.base, prompt))], end=True)[0]
         # one by one: no text is padded for another
         texts = [self.suffix.replace("{text}", shown(guider.base, response, stop)) for response in responses]
         return [float(before @ self.encodes.embed([text])[0]) for text in texts]

@@ -9,7 +9,7 @@ import torch
 from guiders.models.heads import check_language_model
 from guiders.models.lm import LM
 from guiders.models.vocab import first_difference
-from guiders.value.protocol import Reads, Value
+from guiders.value.protocol import Chunk, Reads, Scorer, Value
 from guiders.value.rescore import summed, whole_texts
 from guiders.value.summed import SummedScorer
 from guiders.value.text import TextScorer
@@ -69,7 +69,7 @@ class ImplicitValue(Value):
                 return place
         return None
 
-    def scorer(self, guider: "Guider", slots: int, columns: int):
+    def scorer(self, guider: "Guider", slots: int, columns: int) -> Scorer:
         pair = [self.tuned, self.untuned]
         lane = self._guiding(guider)
         # an end token put after a row that was cut was never stepped: guidance says nothing of it
@@ -83,25 +83,34 @@ class ImplicitValue(Value):
 class _FromGuidance:
     """The token guide is the same pair: its differences are already there."""
 
-    evaluated = 0
+    evaluated: int = 0
 
     def __init__(self, lane: int):
-        self.wants_ratio = lane
+        self.wants_ratio: int | None = lane
 
-    def admit(self, slots, prompts):
+    def admit(self, slots: list[int], prompts: list) -> None:
         pass
 
-    def score(self, chunk):
+    def score(self, chunk: Chunk) -> torch.Tensor:
+        assert chunk.log_ratio is not None  # as `wants_ratio` asked
         return chunk.values[..., None] + chunk.log_ratio
 
-    def commit(self, parents, rows, counts, pending, identity, starts=None):
+    def commit(
+        self,
+        parents: torch.Tensor,
+        rows: torch.Tensor,
+        counts: torch.Tensor,
+        pending: torch.Tensor,
+        identity: bool,
+        starts: torch.Tensor | None = None,
+    ) -> None:
         pass
 
-    def keep(self, slots):
+    def keep(self, slots: torch.Tensor) -> None:
         pass
 
-    def shrink(self, longest):
+    def shrink(self, longest: int) -> None:
         pass
 
-    def passes(self, counts, survivors):
+    def passes(self, counts: torch.Tensor, survivors: torch.Tensor) -> torch.Tensor:
         return torch.zeros_like(survivors)

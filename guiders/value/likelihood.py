@@ -11,13 +11,14 @@ from guiders.errors import GuiderError
 from guiders.kv.exclusive import exclusive
 from guiders.models.heads import check_language_model
 from guiders.models.lm import LM
+from guiders.models.prompt import whole_text
 from guiders.models.vocab import first_difference
 from guiders.value.continuations import Continuation, continuation, log_likelihoods
 from guiders.value.protocol import Reads, Scorer, Value
 from guiders.value.rescore import shown, summed, whole_texts
 from guiders.value.summed import SummedScorer
 from guiders.value.text import TextScorer
-from guiders.value.texts import Row, TextsScorer, one_text, plain
+from guiders.value.texts import Row, TextsScorer, one_text
 
 if TYPE_CHECKING:
     from guiders.guider import Guider
@@ -142,7 +143,7 @@ class Likelihood(Value):
         if self.of == "response":
             read = list(whole_texts(self.lm, guider, prompt, responses, ended, stop))
             return [summed(*one) / (max(1, len(one[1]) - one[2]) if self.reduce == "mean" else 1) for one in read]
-        asked = plain(guider.base, prompt)
+        asked = whole_text(guider.base, prompt)
         return [
             self.reduced([_alone(self.lm, one) for one in self.asked(asked, shown(guider.base, response, stop))])
             for response in responses

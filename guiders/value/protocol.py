@@ -76,9 +76,16 @@ class Scorer(Protocol):
             those too that have ended before. A scorer may leave it out, which says no.
     """
 
-    wants_ratio: int | None
-    evaluated: int
-    together: bool
+    if TYPE_CHECKING:  # only read here; a scorer that inherits from this may set them, and leave `evaluated` out
+
+        @property
+        def wants_ratio(self) -> int | None: ...
+
+        @property
+        def evaluated(self) -> int: ...
+
+        @property
+        def together(self) -> bool: ...
 
     def admit(self, slots: list[int], prompts: list) -> None:
         """New prompts (texts, messages or ids; a long one as a `guiders.models.prompt.LongPrompt`) take these slots;

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from guiders.kv.exclusive import exclusive
 from guiders.models.classifier import Classifier
 from guiders.models.lm import LM
-from guiders.value.protocol import Value
+from guiders.models.prompt import whole_text
+from guiders.value.protocol import Scorer, Value
 from guiders.value.rescore import shown
-from guiders.value.texts import Row, TextsScorer, plain
+from guiders.value.texts import Row, TextsScorer
 
 if TYPE_CHECKING:
     from guiders.guider import Guider
@@ -26,7 +27,7 @@ class Reward(Value):
 
     model: Classifier
 
-    def scorer(self, guider: "Guider", slots: int, columns: int):
+    def scorer(self, guider: "Guider", slots: int, columns: int) -> Scorer:
         return _RewardScorer(self.model, guider.base, slots)
 
     def rescore(
@@ -37,7 +38,7 @@ class Reward(Value):
         ended: Sequence[bool],
         stop: Sequence[str] = (),
     ) -> list[float]:
-        asked = plain(guider.base, prompt)
+        asked = whole_text(guider.base, prompt)
         return self.model.rewards([(asked, shown(guider.base, tokens, stop)) for tokens in responses]).tolist()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from guiders.models.lm import LM
-from guiders.models.prompt import LongPrompt, as_text
+from guiders.models.prompt import whole_text
 from guiders.value.protocol import Chunk
 
 
@@ -66,7 +66,7 @@ class TextsScorer:
         return [None] * len(prompts)
 
     def admit(self, slots: list[int], prompts: list) -> None:
-        prepared = self.prepare([plain(self.base, prompt) for prompt in prompts])
+        prepared = self.prepare([whole_text(self.base, prompt) for prompt in prompts])
         for slot, prompt, made in zip(slots, prompts, prepared, strict=True):
             self.asked[slot], self.prepared[slot] = prompt, made
 
@@ -86,7 +86,7 @@ class TextsScorer:
         for slot, responses in enumerate(chunk.responses()):
             if self.asked[slot] is None:
                 continue
-            prompt = plain(self.base, self.asked[slot])
+            prompt = whole_text(self.base, self.asked[slot])
             for row, tokens in enumerate(responses):
                 if wanted[slot][row]:
                     seen = (prompt, self.asked[slot], self.prepared[slot], tokens, chunk.text(tokens))
@@ -114,12 +114,6 @@ class TextsScorer:
 
     def passes(self, counts: torch.Tensor, survivors: torch.Tensor) -> torch.Tensor:
         return self._positions.to(survivors)
-
-
-def plain(base: LM, prompt: Any) -> Any:
-    """The prompt as a text or messages, however much of it is read."""
-    prompt = as_text(base, prompt)
-    return prompt.prompt if isinstance(prompt, LongPrompt) else prompt
 
 
 def one_text(prompt: Any) -> str:
