@@ -73,10 +73,13 @@ class Decoder:
         asked = {"max_new_tokens": max_tokens, "temperature": temperature, "top_p": top_p, "top_k": top_k}
         default = {"max_new_tokens": MAX_NEW_TOKENS, "temperature": 1.0, "top_p": 1.0, "top_k": 0}
         chosen = {name: _first(set_here[name], asked[name], default[name]) for name in asked}
-        sampling = Sampling(**chosen, stop=(*set_here["stop"], *stop), seed=self.guided.seed if seed is None else seed)
+        step = self.guided.prompt
+        stop = (*set_here["stop"], *stop, *step.stop)
+        sampling = Sampling(**chosen, stop=stop, seed=self.guided.seed if seed is None else seed)
         if self._guider is None:
             self._guider = self.guided.pool.guider(self.guided.config)
         asked_for = [Asked(text, [{"role": "user", "content": text}] if self.chat else text) for text in prompts]
+        asked_for = [step.asked(one) for one in asked_for]
         found = generations(
             self._guider, asked_for, sampling, self.guided.batch_tokens, on_long_prompt=self.guided.on_long_prompt
         )

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from harness.config.nearest import nearest
+from harness.config.prompt_step import PromptStep
 from harness.errors import UserError
 from reports.direction import Directions
 from reports.guard import Guard
@@ -179,6 +180,7 @@ class Sweep(Part):
     task: Task
     model: dict[str, Annotated[ModelSpec, BeforeValidator(_as_path)]]
     grid: Grid
+    prompt: Annotated[PromptStep, BeforeValidator(lambda value: value or {})] = PromptStep()
     sampling: SamplingSpec
     select: Select
     judge: dict[str, Any] | None = Field(None, description="who compares each answer with the base's; null: nobody")

@@ -5,7 +5,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from guiders.decoding.room import fitted
@@ -15,6 +15,7 @@ from harness.adapters.lm_eval_tasks import LoadedTask, TaskPrompts
 from harness.backends.protocol import Backend, Block
 from harness.backends.serial import Serial
 from harness.config.nearest import nearest
+from harness.config.prompt_step import OVER_LENGTH
 from harness.errors import UserError
 from harness.judges.reward_model import RewardModel, RewardModels
 from harness.models.pool import Pool
@@ -76,7 +77,8 @@ class Runner:
                 self._tasks[file.name] = LoadedTask(file, self.plan.sweep.task.data)
         self._check_prompts()
         self._check_metrics()
-        self.manifest.record_directions(_directions(self._tasks))
+        more = {} if self.plan.sweep.prompt.max_words is None else {OVER_LENGTH: False}
+        self.manifest.record_directions(_directions(self._tasks) | more)
 
     def _check_prompts(self) -> None:
         """Warn of documents with one prompt, and of prompts that both choose and report the settings.
@@ -158,12 +160,12 @@ class Runner:
         guider = self.guider(job.setting.config)
         key = (job.file.name, job.trial.split, id(guider.base))
         if key not in self._prompts:
-            self._prompts[key] = task.prompts_of(
-                guider.base, sweep.task, documents(task.distinct, job.trial.split, job)
-            )
+            found = task.prompts_of(guider.base, sweep.task, documents(task.distinct, job.trial.split, job))
+            self._prompts[key] = replace(found, prompts=[sweep.prompt.asked(one) for one in found.prompts])
         asked = self._prompts[key]
         recorder = Recorder(self.plan.run, job.trial, asked.prompts, sweep.block)
-        sampling = sampling_of(asked.gen_kwargs, job.trial.sampling, job.trial.seed)
+        stop = [*job.trial.sampling["stop"], *sweep.prompt.stop]
+        sampling = sampling_of(asked.gen_kwargs, {**job.trial.sampling, "stop": stop}, job.trial.seed)
         if not recorder.is_complete:
             fitted(guider, [one.prompt for one in recorder.prompts], sampling, sweep.task.on_long_prompt)
         return recorder, sampling
@@ -177,6 +179,7 @@ class Runner:
         scored = task.evaluate(model, sweep.task, documents(task.distinct, trial.split, at.job))
         if self._gold is not None:
             scored = with_gold_reward(scored, responses, self._gold)
+        scored = sweep.prompt.with_violations(scored, responses)
         record_scores(run, trial, scored, self.plan.scorer)
         self.progress.done(f"{at.place} {at.job.label}", time.perf_counter() - at.began)
         texts = list(dict.fromkeys(text for text, _ in scored))
