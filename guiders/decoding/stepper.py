@@ -17,6 +17,7 @@ from guiders.decoding.stops import stop_ids
 from guiders.errors import GuiderError
 from guiders.guider import Guider
 from guiders.kv.lane import Lane
+from guiders.models.lm import LM
 from guiders.sampling import Sampling
 from guiders.search.sample import QUANTUM
 from guiders.token.guidance import Guidance
@@ -90,10 +91,10 @@ class Stepper:
         self.guidance = guidance
         self.guider, self.sampling, self.lanes, self.wanted, self.trace = guider, sampling, lanes, wanted, trace
         ends = (*guider.base.eos_ids, *stop_ids(guider.base, sampling.stop))
-        self.eos = torch.tensor(ends, dtype=torch.long, device=guider.base.device)
+        self.eos = _members(ends, guider.base)
         self.ends = guider.search.ends
         last = self.ends.after(guider.base)
-        self.last = torch.tensor(last, dtype=torch.long, device=guider.base.device) if last else None
+        self.last = _members(last, guider.base) if last else None
         self.look = 4 if self.ends.ragged else QUANTUM  # steps between looks at whether all rows are done
         self.measures_kl = bool(guider.guides) or sampling.temperature == 0 or sampling.top_k > 0 or sampling.top_p < 1
         self.graphs = Graphs(self.step, lanes) if graphs else None
@@ -180,10 +181,10 @@ class Stepper:
             _put(taken.changed, t, of_rows(new.changed))
         taken.finite &= (of_rows(new.finite) | ~taken.alive).all()
         taken.counts += taken.alive
-        taken.ended |= taken.alive & torch.isin(tokens, self.eos)
+        taken.ended |= taken.alive & self.eos[tokens]
         taken.alive &= ~taken.ended & (t + 1 < taken.remaining)[..., None]
         if self.last is not None:
-            taken.alive &= ~torch.isin(tokens, self.last)
+            taken.alive &= ~self.last[tokens]
 
 
 class Graphs:
@@ -205,17 +206,23 @@ class Graphs:
     def hold(self, taken: Steps) -> Steps:
         """The same state, in the memory that the graphs work on."""
         if self.taken is None or self.taken.tokens.shape != taken.tokens.shape:
-            self.taken, self.replays = taken, {}
+            self.taken = taken
+            self.forget()
         else:
             for name, held in self.taken.tensors().items():
                 held.copy_(getattr(taken, name))
         return self.taken
 
+    def forget(self) -> None:
+        """Drop what was captured, and the memory that it shared: torch refuses a pool that no graph holds any more."""
+        self.replays, self.pool = {}, None
+
     def step(self) -> None:
         """One step, by replay where it has been captured."""
         places, key = zip(*(lane.addresses() for lane in self.lanes), strict=True)
         if places != self.places:
-            self.places, self.replays = places, {}  # a cache has moved: what was captured reads the old place
+            self.places = places
+            self.forget()  # a cache has moved: what was captured reads the old place
         if key not in self.replays:
             self.replays[key] = None
             self.eager()
@@ -238,6 +245,13 @@ class Graphs:
             self.eager()
         self.pool = self.pool or graph.pool()
         return graph.replay
+
+
+def _members(ids: tuple[int, ...], base: LM) -> torch.Tensor:
+    """Which ids are among these, ``[V]``: ``torch.isin`` sorts where there are many, and waits for the device to do so."""
+    table = torch.zeros(max(base.config.vocab_size, *ids, 0) + 1, dtype=torch.bool, device=base.device)
+    table[torch.tensor(ids, dtype=torch.long, device=base.device)] = True
+    return table
 
 
 def _take(x: torch.Tensor, t: int | torch.Tensor) -> torch.Tensor:
