@@ -172,8 +172,9 @@ def cached_value_equals_rescore(guider: Guider, prompts: Sequence, sampling: Sam
     for generation in decode(replace(guider, search=search), prompts, sampling):
         ended = generation.finish_reason != "length"
         prompt, tokens = prompts[generation.index], list(generation.tokens)
-        value = getattr(guider.value, "finished", guider.value)
-        (slow,) = value.rescore(guider, prompt, [tokens], [ended], sampling.stop)
+        (slow,) = getattr(guider.value, "finished", guider.value).rescore(
+            guider, prompt, [tokens], [ended], sampling.stop
+        )
         expected = {"at once": whole_value(guider, prompt, tokens, ended, sampling.stop), "by the slow formula": slow}
         for how, value in expected.items():
             _near(
@@ -262,8 +263,7 @@ def whole_value(guider: Guider, prompt: object, tokens: list[int], ended: bool, 
     """The value of a response, by a new scorer that is given all of it as one chunk."""
     alone = replace(guider, token=None, search=ChunkBeam(1, 1, None))
     assert alone.value is not None
-    scorer = alone.value.scorer(alone, 1, len(tokens))
-    device = guider.base.device
+    scorer, device = alone.value.scorer(alone, 1, len(tokens)), guider.base.device
     scorer.admit([0], [prompt])
     chunk = Chunk(
         tokens=torch.tensor([[[tokens]]], device=device),
