@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from guiders.errors import GuiderError
     from guiders.guider import Generation, Guider
     from guiders.models.classifier import Classifier
+    from guiders.models.encoder import Encoder
     from guiders.models.lm import LM
     from guiders.models.prompted import Prompted
     from guiders.sampling import Sampling
@@ -40,19 +41,34 @@ if TYPE_CHECKING:
         TaskArithmetic,
         TransferQ,
     )
-    from guiders.value import Explicit, ImplicitValue, Reward
+    from guiders.value import (
+        Agreement,
+        BiEncoder,
+        Calibrated,
+        Explicit,
+        ImplicitValue,
+        Length,
+        Likelihood,
+        Lookahead,
+        Reward,
+        Sum,
+    )
 
 __all__ = [
     "AAD",
     "ARGS",
     "LM",
     "VAS",
+    "Agreement",
     "AlignDistil",
     "BestOfN",
+    "BiEncoder",
     "BlendIn",
+    "Calibrated",
     "ChunkBeam",
     "Classifier",
     "Contrastive",
+    "Encoder",
     "EntropyAdaptive",
     "Explicit",
     "Generation",
@@ -60,7 +76,10 @@ __all__ = [
     "GuiderError",
     "Implicit",
     "ImplicitValue",
+    "Length",
+    "Likelihood",
     "LookBack",
+    "Lookahead",
     "Nudging",
     "Penalty",
     "Prompted",
@@ -73,6 +92,7 @@ __all__ = [
     "SelfDebias",
     "Speculative",
     "Steered",
+    "Sum",
     "TaskArithmetic",
     "TokenLogProbs",
     "TransferQ",
@@ -85,6 +105,7 @@ _NAMES = {
     "errors": ("GuiderError",),
     "guider": ("Generation", "Guider"),
     "models.classifier": ("Classifier",),
+    "models.encoder": ("Encoder",),
     "models.lm": ("LM",),
     "models.prompted": ("Prompted",),
     "sampling": ("Sampling",),
@@ -110,7 +131,18 @@ _NAMES = {
         "TaskArithmetic",
         "TransferQ",
     ),
-    "value": ("Explicit", "ImplicitValue", "Reward"),
+    "value": (
+        "Agreement",
+        "BiEncoder",
+        "Calibrated",
+        "Explicit",
+        "ImplicitValue",
+        "Length",
+        "Likelihood",
+        "Lookahead",
+        "Reward",
+        "Sum",
+    ),
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from harness.config.nearest import nearest
+from harness.config.prompt_step import PromptStep
 from harness.errors import UserError
 from reports.direction import Directions
 from reports.guard import Guard
@@ -48,8 +49,10 @@ class ModelSpec(Part):
     """What ``guiders.LM.load`` is called with."""
 
     path: str | None = Field(None, description="a folder, a hub name, or embedded:base|tuned|untuned|value")
-    head: Literal["lm", "value", "classifier"] = Field(
-        "lm", description="lm: a language model; value: a value model; classifier: a sequence classifier"
+    head: Literal["lm", "value", "classifier", "encoder"] = Field(
+        "lm",
+        description="lm: a language model; value: a value model; classifier: a sequence classifier; "
+        "encoder: a text encoder",
     )
     revision: str | None = Field(None, description="branch, tag or commit on the hub")
     dtype: Literal["float32", "float16", "bfloat16"] = Field("float32", description="type of the weights")
@@ -186,6 +189,7 @@ class Sweep(Part):
     task: Task
     model: dict[str, Annotated[ModelSpec, BeforeValidator(_as_path)]]
     grid: Grid
+    prompt: Annotated[PromptStep, BeforeValidator(lambda value: value or {})] = PromptStep()
     sampling: SamplingSpec
     select: Select
     judge: dict[str, Any] | None = Field(None, description="who compares each answer with the base's; null: nobody")

@@ -56,7 +56,7 @@ class Recorder:
         """Record what a block lacked; how many records that are. They are on the disk when this returns."""
         new = []
         for place, (one, generation) in enumerate(zip(block.prompts, generations, strict=True), block.start):
-            row = record(place, one.text, generation)
+            row = record(place, one, generation)
             if row["key"] not in self._rows:
                 self._rows[row["key"]] = row
                 new.append(row)
@@ -79,12 +79,12 @@ class Recorder:
         return prompt_key(one.text) not in self._rows
 
 
-def record(index: int, prompt: str, generation: "Generation") -> dict:
+def record(index: int, asked: Asked, generation: "Generation") -> dict:
     """A row of ``records/TRIAL.jsonl``."""
     row = {
-        "key": prompt_key(prompt),
+        "key": prompt_key(asked.text),
         "index": index,
-        "prompt": prompt,
+        "prompt": asked.text,
         "response": generation.text,
         "n_tokens": len(generation.tokens),
         "finish_reason": generation.finish_reason,
@@ -96,6 +96,8 @@ def record(index: int, prompt: str, generation: "Generation") -> dict:
         "computed_passes": generation.computed_passes,
         "seconds": generation.seconds,
     }
+    if asked.wrapped is not None:
+        row["wrapped"] = asked.wrapped
     if generation.truncated:
         row["truncated"] = generation.truncated
     if generation.notes:

@@ -5,7 +5,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from harness.adapters.lm_eval_recorded import RecordedLM
@@ -14,6 +14,7 @@ from harness.adapters.lm_eval_tasks import LoadedTask, TaskPrompts
 from harness.backends.protocol import Backend, Block
 from harness.backends.serial import Serial
 from harness.config.nearest import nearest
+from harness.config.prompt_step import OVER_LENGTH
 from harness.errors import UserError
 from harness.judges.reward_model import RewardModel, RewardModels
 from harness.models.pool import Pool
@@ -80,7 +81,8 @@ class Runner:
         self._check_prompts()
         self._check_metrics()
         self._check_room()
-        self.manifest.record_directions(_directions(self._tasks))
+        more = {} if self.plan.sweep.prompt.max_words is None else {OVER_LENGTH: False}
+        self.manifest.record_directions(_directions(self._tasks) | more)
 
     def _check_prompts(self) -> None:
         """Warn of documents with one prompt, and of prompts that both choose and report the settings.
@@ -156,14 +158,16 @@ class Runner:
         """A job's prompts, asked of its task, beside what is recorded of them."""
         asked = self._prompts_of(job)
         recorder = Recorder(self.plan.run, job.trial, asked.prompts, self.plan.sweep.block)
-        return recorder, sampling_of(asked.gen_kwargs, job.trial.sampling, job.trial.seed)
+        stop = [*job.trial.sampling["stop"], *self.plan.sweep.prompt.stop]
+        return recorder, sampling_of(asked.gen_kwargs, {**job.trial.sampling, "stop": stop}, job.trial.seed)
 
     def _prompts_of(self, job: Job) -> TaskPrompts:
         task, base = self._tasks[job.file.name], self.guider(job.setting.config).base
         key = (job.file.name, job.trial.split, id(base))
         if key not in self._prompts:
             places = documents(task.distinct, job.trial.split, job)
-            self._prompts[key] = task.prompts_of(base, self.plan.sweep.task, places)
+            found, step = task.prompts_of(base, self.plan.sweep.task, places), self.plan.sweep.prompt
+            self._prompts[key] = replace(found, prompts=[step.asked(one) for one in found.prompts])
         return self._prompts[key]
 
     def _check_room(self) -> None:
@@ -199,6 +203,7 @@ class Runner:
         scored = task.evaluate(model, sweep.task, documents(task.distinct, trial.split, at.job))
         if self._gold is not None:
             scored = with_gold_reward(scored, responses, self._gold)
+        scored = sweep.prompt.with_violations(scored, responses)
         record_scores(run, trial, scored, self.plan.scorer(at.job))
         self.progress.done(f"{at.place} {at.job.label}", time.perf_counter() - at.began)
         texts = list(dict.fromkeys(text for text, _ in scored))

@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from harness.config.compose import dotted
 from harness.config.nearest import nearest
-from harness.config.schema import Grid, ModelSpec, Sweep, Task, validated
+from harness.config.schema import Grid, ModelSpec, Sweep, validated
 from harness.errors import UserError
 from harness.methods import method
 from harness.models.assemble import files, is_model, places, search_rows
@@ -39,7 +39,8 @@ class Trial:
         settings: the grid's axes that this guider uses, and their values.
         guider: the guider's configuration, models by revision.
         task: lm-eval name of the task.
-        prompting: few-shot examples, chat template, system message; on_long_prompt, where prompts are cut.
+        prompting: few-shot examples, chat template, system message; on_long_prompt, where prompts are cut; the
+            template and stop strings of a prompt step, where there is one.
         split: "dev", "test" or "all".
         sampling: temperature, top_k, top_p, max_new_tokens, stop; null: the task's own. min_p, typical_p and coupling
             where they are set. The base's has a purpose too.
@@ -131,7 +132,7 @@ class Setting:
             settings=self.settings,
             guider=_by_revision(self.config, revisions),
             task=task,
-            prompting=_prompting(sweep.task),
+            prompting=_prompting(sweep),
             split=split,
             sampling=_sampling(sweep) | ({"purpose": BASELINE} if self.method == BASE else {}),
             seed=seed,
@@ -141,10 +142,15 @@ class Setting:
         )
 
 
-def _prompting(task: Task) -> dict:
+def _prompting(sweep: Sweep) -> dict:
+    task, step = sweep.task, sweep.prompt
     asked = {name: getattr(task, name) for name in ("num_fewshot", "apply_chat_template", "system_instruction")}
-    # ids of trials that cut no prompt stay what they were
-    return asked if task.on_long_prompt == "error" else {**asked, "on_long_prompt": task.on_long_prompt}
+    # ids of trials that cut no prompt, and put none into a template, stay what they were
+    if task.on_long_prompt != "error":
+        asked["on_long_prompt"] = task.on_long_prompt
+    if step.template is not None:
+        asked["prompt"] = {"text": step.text("{prompt}"), "stop": step.stop}
+    return asked
 
 
 def _sampling(sweep: Sweep) -> dict:
