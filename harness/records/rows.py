@@ -9,7 +9,7 @@ from harness.records.lines import Lines
 from reports.rows import Read, place_of, read, signed
 
 
-class Rows(Lines):
+class SignedLines(Lines):
     """``records/TRIAL.jsonl``, ``scores/TRIAL.jsonl`` or ``judgements/TRIAL.jsonl`` (see `reports.rows`).
 
     Args:

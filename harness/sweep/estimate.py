@@ -55,7 +55,7 @@ def recorded_samples(plan: Plan, job: Job) -> int:
 
 def seconds_per_sample(plan: Plan, jobs: list[Job]) -> dict[str, float]:
     """method -> mean decoding seconds of a recorded sample."""
-    found = defaultdict(list)
+    found: dict[str, list[float]] = defaultdict(list)
     for job in jobs:
         found[job.trial.method] += [row["seconds"] for row in plan.run.rows(plan.run.records(job.trial.id)).values()]
     return {method: fmean(values) for method, values in found.items() if values}

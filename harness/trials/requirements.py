@@ -93,10 +93,11 @@ def _cached(path: str) -> str:
 
 def memory(sweep: Sweep, needs: list[Need]) -> int | None:
     """Bytes that the weights and the caches of all models take together; None where a model's size is not known."""
-    if any(need.memory is None for need in needs):
+    weights = [need.memory for need in needs if need.memory is not None]
+    if len(weights) < len(needs):
         return None
     tokens = sweep.batch_tokens or BATCH_TOKENS
-    return int(sum(need.memory + tokens * need.cache for need in needs))
+    return sum(weights) + int(tokens * sum(need.cache for need in needs))
 
 
 def prompts(sweep: Sweep) -> int | None:
@@ -112,13 +113,13 @@ def seconds(sweep: Sweep, settings: list[Setting], needs: list[Need], asked: int
         asked: prompts of the test split.
     """
     tokens = sweep.sampling.max_new_tokens or _limit(sweep)
-    by_path = {need.path: need for need in needs}
+    by_path = {need.path: need.memory for need in needs if need.memory is not None}
     if tokens is None or any(need.memory is None for need in needs):
         return None
     operations = 0.0
     for setting in settings:
         used = [(spec["path"], BYTES[spec["dtype"]]) for _, spec in places(setting.config)]
-        parameters = sum(by_path[path].memory / width for path, width in used)
+        parameters = sum(by_path[path] / width for path, width in used)
         operations += 2 * parameters * tokens * setting.rows
     per_setting = operations / max(1, len(settings))
     dev = (sweep.task.n_dev or math.ceil(asked / 2)) * len(sweep.select.seeds) if sweep.select.metric else 0
