@@ -1,4 +1,4 @@
-# make sweep | make test | make check | make gate; the first one makes .venv.
+# make sweep | make test | make check | make gate | make docs; the first one makes .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,7 +8,7 @@ PIP := $(BIN)/pip --quiet --disable-pip-version-check
 export OMP_NUM_THREADS ?= 2
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: sweep test check gate clean
+.PHONY: sweep test check gate docs clean
 
 sweep: $(STAMP)
 	@$(BIN)/python -m harness sweep $(ARGS)
@@ -34,6 +34,10 @@ gate: $(STAMP)
 	$(BIN)/python -m harness gate run=runs/gate $(ARGS) || code=$$?; \
 	$(BIN)/python -m harness gate run=runs/gate against=$(AGAINST) || code=$$?; \
 	exit $$code
+
+# What docs/ takes from the code: run it where a test says that a page is out of date.
+docs: $(STAMP)
+	@$(BIN)/python docs/make.py
 
 # torch first and alone, so that the build without CUDA packages is the one that the rest is resolved against; the stamp
 # keeps a second run from asking the package index anything.

@@ -8,10 +8,13 @@ freed before, so that the cost comes and goes with the history of the process.
 import ctypes
 import sys
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
 import torch
+
+from guiders.cpu.switch import enabled
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 KEPT = ((M_MMAP_THRESHOLD, 1 << 30), (M_TRIM_THRESHOLD, (1 << 31) - 1))
@@ -22,13 +25,13 @@ _counting = threading.Lock()
 
 
 @contextmanager
-def keeping_memory(device: torch.device):
+def keeping_memory(device: torch.device) -> Iterator[None]:
     """Inside, memory that is freed on a CPU stays with the process; afterwards what is free goes back.
 
     Does nothing for other devices, whose allocators keep their memory, and where the C library is not glibc.
     """
     global _inside
-    libc = _glibc() if device.type == "cpu" else None
+    libc = _glibc() if device.type == "cpu" and enabled("allocator") else None
     if libc is None:
         yield
         return
@@ -48,7 +51,7 @@ def keeping_memory(device: torch.device):
 
 
 @cache
-def _glibc():
+def _glibc() -> ctypes.CDLL | None:
     if sys.platform != "linux":
         return None
     libc = ctypes.CDLL(None)

@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from transformers.activations import NewGELUActivation
 
+from guiders.cpu.switch import enabled
+
 ROWS = 32  # worked on together, so that they stay in the cache
 SLOPE, CUBIC = 1.5957691216057308, 0.044715  # 2·√(2/π)
 
@@ -30,7 +32,7 @@ class TanhGELU(nn.Module):
 
 def fuse_activations(model: nn.Module) -> nn.Module:
     """Put `TanhGELU` in the place of transformers' own, in this model."""
-    for module in list(model.modules()):
+    for module in list(model.modules()) if enabled("gelu") else ():
         for name, child in module.named_children():
             if isinstance(child, NewGELUActivation):
                 setattr(module, name, TanhGELU())

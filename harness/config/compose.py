@@ -66,7 +66,8 @@ def compose(verb: str, arguments: list[str]) -> Composed:
         else:
             values.append(override)
     bare = _plain(_hydra(verb, groups), resolve=False) if values else {}
-    lines = [_value_line(override, bare) for override in values]
+    axes = own_axes(bare[GUIDER] if chosen is None else _names(chosen)) if GUIDER in bare else []
+    lines = [_value_line(override, bare, axes) for override in values]
     config = _hydra(verb, groups + lines)
     if verb == "sweep" and (groups or lines):
         preset = _hydra(verb, [group for group in groups if group.startswith("preset=")])
@@ -81,8 +82,8 @@ def compose(verb: str, arguments: list[str]) -> Composed:
     return Composed(plain, inside)
 
 
-def guider_config(name: str) -> dict:
-    """The configuration of a guider, interpolations unresolved.
+def guider_file(name: str) -> dict:
+    """What a guider's file holds, with what it says ``about`` itself; interpolations unresolved.
 
     Args:
         name: a file of ``conf/guider``, or a path to a YAML file of that kind.
@@ -105,6 +106,16 @@ def guider_config(name: str) -> dict:
     if not isinstance(config, dict) or "_target_" not in config:
         raise UserError(f"{name}: a guider's configuration needs _target_, as in conf/guider/ivg.yaml")
     return config
+
+
+def own_axes(names: list[str]) -> list[str]:
+    """The axes that these guiders have of their own (``about.axes``), beside those of ``conf/grid``.
+
+    Raises:
+        UserError: as of `guider_file`.
+    """
+    found = [guider_file(name).get("about") or {} for name in names]
+    return list(dict.fromkeys(axis for about in found for axis in about.get("axes") or {}))
 
 
 def choices(group: str) -> list[str]:
@@ -198,13 +209,23 @@ def _plain(config: DictConfig, resolve: bool) -> dict:
     return cast(dict, OmegaConf.to_container(config, resolve=resolve))
 
 
-def _value_line(override: Override, bare: dict) -> str:
-    """The override as a line, once its key is known to exist; a text for a model becomes the model's path."""
+def _names(chosen: Any) -> list[str]:
+    return [str(name) for name in (chosen if isinstance(chosen, list) else [chosen])]
+
+
+def _value_line(override: Override, bare: dict, axes: list[str]) -> str:
+    """The override as a line, once its key is known to exist; a text for a model becomes the model's path.
+
+    axes: further axes of the grid, which the chosen guiders have of their own.
+    """
     line, key = str(override.input_line), override.get_key_element().lstrip("+~")
     if override.is_add() or override.is_delete():
         return line
     if key not in set(dotted(bare)):
-        raise UserError(f"{key}: no such key; {nearest(key, [*dotted(bare), *_groups()])}")
+        if key.removeprefix("grid.") in axes and key.startswith("grid."):
+            return f"+{line}"
+        known = [*dotted(bare), *_groups(), *(f"grid.{axis}" for axis in axes)]
+        raise UserError(f"{key}: no such key; {nearest(key, known)}")
     node = OmegaConf.select(OmegaConf.create(bare), key)
     if isinstance(node, DictConfig):
         if "path" not in node or not isinstance(override.value(), str):

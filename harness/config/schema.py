@@ -128,7 +128,8 @@ class Grid(Part):
         values = self.model_dump()
         if name == "rows":
             raise KeyError(name)
-        return _as_list(values[name])
+        found = _as_list(values[name])
+        return [value for place, value in enumerate(found) if value not in found[:place]]
 
 
 class SamplingSpec(Part):

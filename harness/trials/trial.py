@@ -11,10 +11,11 @@ from typing import Any, cast
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from harness.config.compose import dotted, guider_config
+from harness.config.compose import dotted
 from harness.config.nearest import nearest
 from harness.config.schema import Grid, ModelSpec, Sweep, Task, validated
 from harness.errors import UserError
+from harness.methods import method
 from harness.models.assemble import is_model, places, search_rows
 from harness.models.pool import Resolver
 
@@ -149,7 +150,8 @@ def settings_of(sweep: Sweep, overrides: list[tuple[str, Any]]) -> list[Setting]
     names = list(dict.fromkeys([BASE, *sweep.guider]))
     _check_distinct(names)
     models = {name: spec.model_dump() for name, spec in sweep.model.items()}
-    raw = {name: _with_models(guider_config(name), models, name) for name in names}
+    methods = {name: method(name) for name in names}
+    raw = {name: _with_models(methods[name].config, models, name) for name in names}
     for key, value in overrides:
         known = [name for name in names if key in set(dotted(raw[name]))]
         if not known:
@@ -157,7 +159,7 @@ def settings_of(sweep: Sweep, overrides: list[tuple[str, Any]]) -> list[Setting]
             raise UserError(f"guider.{key}: none of {', '.join(names)} has this key; {nearest(key, keys)}")
         for name in known:
             raw[name] = _changed(raw[name], key, value)
-    return [setting for name in names for setting in _points(_short(name), raw[name], sweep)]
+    return [setting for name in names for setting in _points(_short(name), raw[name], sweep, methods[name].about.axes)]
 
 
 def _short(name: str) -> str:
@@ -202,14 +204,18 @@ def _changed(config: dict, key: str, value: Any) -> dict:
     return {**config, head: value}
 
 
-def _points(method: str, config: dict, sweep: Sweep) -> list[Setting]:
+def _points(method: str, config: dict, sweep: Sweep, own: dict[str, list]) -> list[Setting]:
+    """The settings of one guider. own: its own axes and their values, which the grid's go before."""
     axes = list(dict.fromkeys(AXIS.findall(json.dumps(config))))
     values = []
     for axis in axes:
         try:
             values.append(sweep.grid.axis(axis))
         except KeyError:
-            known = [name for name in sweep.grid.model_dump() if name != "rows"]
+            if axis in own:
+                values.append(own[axis])
+                continue
+            known = [*(name for name in sweep.grid.model_dump() if name != "rows"), *own]
             raise UserError(f"guider {method} uses grid.{axis}, which the grid lacks; {nearest(axis, known)}") from None
     found = []
     for point in itertools.product(*values):

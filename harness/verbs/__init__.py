@@ -35,6 +35,7 @@ VERBS: dict[str, Verb] = {
     "doctor": Verb(
         "harness.verbs.doctor:main", "what a sweep needs and what of it is there, before anything is downloaded"
     ),
+    "guiders": Verb("harness.verbs.guiders:main", "the methods: what each is, its axes, its models, how to cite it"),
     "bench": Verb("harness.bench:main", "measure the decoder's speed against its baselines and the machine"),
     "lm_eval": Verb("harness.adapters.lm_eval_cli:main", "lm-eval's command line, with `ivg` and tasks/ known"),
 }

@@ -12,7 +12,9 @@ from guiders import LM, ChunkBeam, Explicit, Guider, Implicit, Sampling, generat
 from guiders.cpu.gelu import TanhGELU
 from guiders.cpu.head import HeadBuffer
 from guiders.cpu.packed import AFTER, PackedWeights
+from guiders.cpu.switch import TRICKS, enabled, without
 from guiders.decoding.next_token import next_token
+from guiders.errors import GuiderError
 from guiders.kv.log_probs import log_probs
 from guiders.sampling import distribution, divergence, draw, reference
 
@@ -213,3 +215,24 @@ def test_long_answers_are_the_same_with_packed_weights(monkeypatch):
 def in_float32(made: LM) -> LM:
     """A copy that can be packed."""
     return LM(copy.deepcopy(made.model).float(), made.tokenizer, name=made.name)
+
+
+def test_the_switch_leaves_a_trick_out_in_this_thread_and_no_longer():
+    model = copy.deepcopy(lm().model).float()
+    with without("head", "packed"):
+        assert HeadBuffer(model).head is None
+        assert not PackedWeights(model).layers
+        assert enabled("gelu")
+    assert HeadBuffer(model).head is not None
+    assert PackedWeights(model).layers
+    with pytest.raises(GuiderError, match="gellu: no such trick"), without("gellu"):
+        pass
+
+
+def test_without_any_trick_the_texts_are_the_same():
+    def texts(*left):
+        with without(*left):
+            guider = Guider(lm(), token=Implicit(lm(seed=1), lm(seed=2), 0.7))
+            return [g.tokens for g in generate(guider, [[1, 2, 3], [4, 5]], Sampling(max_new_tokens=12))]
+
+    assert texts(*TRICKS) == texts()

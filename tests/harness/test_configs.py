@@ -5,10 +5,11 @@ from importlib import resources
 import pytest
 
 from harness.cli import main, overview
-from harness.config.compose import choices, compose, guider_config
+from harness.config.compose import choices, compose
 from harness.config.schema import Sweep, validated
 from harness.errors import UserError
 from harness.judges.config import build_judge, judge_spec
+from harness.methods import method
 from harness.models.pool import Pool, Resolver
 from harness.trials.trial import settings_of
 from harness.verbs import VERBS
@@ -50,7 +51,7 @@ def test_every_guider_is_built(name, tiny):
         guider = pool.guider(setting.config)
         assert isinstance(guider, guiders.Guider)
         for part in ("token", "value", "search"):
-            assert (getattr(guider, part) is not None) == (part in guider_config(name) or part == "search")
+            assert (getattr(guider, part) is not None) == (part in method(name).config or part == "search")
     assert len({id(pool.guider(setting.config).base) for setting in settings}) == 1
 
 
