@@ -54,6 +54,7 @@ class TokenGuide(Protocol):
         Raises:
             GuiderError: it can't, as its settings name what the base's tokenizer lacks.
         """
+        return
 
     def check(self) -> None:
         """Are its models of the right kind? Asked once the weights may be read.
@@ -67,11 +68,13 @@ class TokenGuide(Protocol):
     def shift(self, *logits: torch.Tensor) -> torch.Tensor:
         """Additive guides: what is added to the base's logits, up to a constant, from those of `models`: ``[..., V]``
         each."""
-        raise NotImplementedError(f"{type(self).__name__} has memory=False, and no shift")
+        missing = f"{type(self).__name__} has memory=False, and no shift"
+        raise NotImplementedError(missing)
 
     def state(self, guider: "Guider", slots: int) -> "GuideState":
         """Guides with a memory: a new state for so many slots of ``guider.search.survivors`` hypotheses."""
-        raise NotImplementedError(f"{type(self).__name__} has memory=True, and no state")
+        missing = f"{type(self).__name__} has memory=True, and no state"
+        raise NotImplementedError(missing)
 
 
 @dataclass
@@ -117,6 +120,7 @@ class GuideState(Protocol):
 
     def admit(self, slots: list[int], prompts: list) -> None:
         """New prompts take these slots, in any form that `LM.encode_prompt` takes."""
+        return
 
     @abstractmethod
     def guide(self, view: View) -> torch.Tensor:
@@ -136,12 +140,15 @@ class GuideState(Protocol):
             parents: ``[P, S]`` the survivor that each came from. rows: ``[P, S]`` its row among the S·K of its slot.
             counts: ``[P, S]`` tokens that it keeps of its row's chunk. identity: every survivor goes on as itself.
         """
+        return
 
     def keep(self, slots: torch.Tensor) -> None:
         """Only these slots go on, in this order: ``[P']``."""
+        return
 
     def shrink(self, longest: int) -> None:
         """No running response has more than `longest` tokens."""
+        return
 
     def passes(self, counts: torch.Tensor, survivors: torch.Tensor) -> torch.Tensor:
         """Token positions ``[P]`` that a chunk needed of models that only this state runs; those of `TokenGuide.models`

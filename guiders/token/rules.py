@@ -44,7 +44,7 @@ class Rules(TokenGuide):
     seen: float = 0.0
     memory = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("words", "first"):
             object.__setattr__(self, name, _table(name, getattr(self, name)))
         for name in ("end", "seen"):
@@ -95,7 +95,7 @@ class _State(GuideState):
     def __init__(self, rules: Rules, guider: "Guider"):
         self.rules, base = rules, guider.base
         self.biases = {}  # of every id, ``[V]``
-        for name, table in {"words": rules.words, "first": rules.first}.items():
+        for name, table in {"words": dict(rules.words), "first": dict(rules.first)}.items():
             self.biases[name] = torch.zeros(guider.vocabulary, dtype=torch.float64, device=base.device)
             for text, bias in table.items():
                 self.biases[name][one_token(base, text)] += bias
