@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from guiders.errors import GuiderError
-from guiders.guider import Generation, Guider, with_memory
+from guiders.guider import Generation, Guider, with_base, with_memory
 from guiders.laws.replay import replayed
 from guiders.laws.seen import Hypothesis, rows_seen, survivors_seen
 from guiders.models.lm import LM
@@ -168,11 +168,13 @@ def _guided(
     width = min(*widths, *(lm.config.vocab_size for lm in guider.readers))
     logits = [x[:, :width].to(torch.promote_types(x.dtype, torch.float32)).to(logits[0].device) for x in logits]
     guided, rest = logits[0], logits[1:]
-    draft = None if guider.draft is None else logits[guider.draft]
+    draft = None
     for guide in guider.guides:
         own, rest = rest[: len(guide.models)], rest[len(guide.models) :]
+        place = getattr(guide, "draft", None)
+        draft = own[place] if place is not None and draft is None else draft
         if not with_memory(guide):
-            guided = guided + guide.shift(*own)
+            guided = guided + guide.shift(*((logits[0], *own) if with_base(guide) else own))
     return guided.clone(), logits[0], draft
 
 

@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from harness.config.compose import dotted
 from harness.config.nearest import nearest
-from harness.config.schema import Grid, ModelSpec, Sweep, Task, validated
+from harness.config.schema import Grid, ModelSpec, Sweep, validated
 from harness.errors import UserError
 from harness.methods import method
 from harness.models.assemble import files, is_model, places, search_rows
@@ -30,22 +30,24 @@ BASELINE = "baseline"  # the purpose of the base's random numbers: a search must
 class Trial:
     """One run of one guider over one split of a task with one seed.
 
-    Everything that decides the outputs is here, by content (a model by its revision, a task by the hash of its files,
-    a user's own guider by the hash of its code), and nothing else: no batch size, device or path. The harness's own
-    code is in the run's manifest.
+    Everything that decides the outputs is here, by content (a model by its revision, a task by what it asks, a user's
+    own guider by the hash of its code), and nothing else: not how the task scores, no batch size, device or path. The
+    harness's own code is in the run's manifest.
 
     Attributes:
         method: name of the guider's configuration.
         settings: the grid's axes that this guider uses, and their values.
         guider: the guider's configuration, models by revision.
         task: lm-eval name of the task.
-        prompting: few-shot examples, chat template, system message; on_long_prompt, where prompts are cut.
+        prompting: few-shot examples, chat template, system message; on_long_prompt, where prompts are cut; the
+            template and stop strings of a prompt step, where there is one.
         split: "dev", "test" or "all".
         sampling: temperature, top_k, top_p, max_new_tokens, stop; null: the task's own. min_p, typical_p and coupling
             where they are set. The base's has a purpose too.
         seed: of the random streams.
         revisions: of every model, and of files and code of the user's own, by its place in the guider, and of the task.
         rows: of the batch that a prompt takes, which follows from the guider; it is recorded and not in the id.
+        task_files: the task's files by content, code that scores among them; recorded and not in the id.
     """
 
     method: str
@@ -58,6 +60,7 @@ class Trial:
     seed: int
     revisions: dict[str, str]
     rows: int = 1
+    task_files: str = ""
 
     @property
     def id(self) -> str:
@@ -86,6 +89,7 @@ class Trial:
             "split": self.split,
             "seed": self.seed,
             "task": self.task,
+            "task_files": self.task_files,
             "prompting": self.prompting,
             "guider": self.guider,
             "sampling": self.sampling,
@@ -113,8 +117,14 @@ class Setting:
         """Rows of the batch that a prompt takes: the compute that settings are compared at."""
         return search_rows(self.config)
 
-    def trial(self, task: str, revision: str, split: str, seed: int, sweep: Sweep, resolver: Resolver) -> Trial:
-        """This setting on a split with a seed; the base draws from a stream of its own."""
+    def trial(
+        self, task: str, asks: str, split: str, seed: int, sweep: Sweep, resolver: Resolver, task_files: str = ""
+    ) -> Trial:
+        """This setting on a split with a seed; the base draws from a stream of its own.
+
+        Args:
+            asks: what the task asks, by content. task_files: see `Trial`.
+        """
         revisions = {place: resolver.revision(spec, place) for place, spec in places(self.config)}
         revisions |= {place: hash_file(path) for place, path in files(self.config)}
         return Trial(
@@ -122,19 +132,25 @@ class Setting:
             settings=self.settings,
             guider=_by_revision(self.config, revisions),
             task=task,
-            prompting=_prompting(sweep.task),
+            prompting=_prompting(sweep),
             split=split,
             sampling=_sampling(sweep) | ({"purpose": BASELINE} if self.method == BASE else {}),
             seed=seed,
-            revisions={**revisions, **resolver.code(self.config), "task": revision},
+            revisions={**revisions, **resolver.code(self.config), "task": asks},
             rows=self.rows,
+            task_files=task_files,
         )
 
 
-def _prompting(task: Task) -> dict:
+def _prompting(sweep: Sweep) -> dict:
+    task, step = sweep.task, sweep.prompt
     asked = {name: getattr(task, name) for name in ("num_fewshot", "apply_chat_template", "system_instruction")}
-    # ids of trials that cut no prompt stay what they were
-    return asked if task.on_long_prompt == "error" else {**asked, "on_long_prompt": task.on_long_prompt}
+    # ids of trials that cut no prompt, and put none into a template, stay what they were
+    if task.on_long_prompt != "error":
+        asked["on_long_prompt"] = task.on_long_prompt
+    if step.template is not None:
+        asked["prompt"] = {"text": step.text("{prompt}"), "stop": step.stop}
+    return asked
 
 
 def _sampling(sweep: Sweep) -> dict:
