@@ -3,8 +3,7 @@
     from guiders import laws
     laws.check(my_guider, ["a prompt", "another one"], Sampling(max_new_tokens=20))
 
-`check` runs all laws that apply. Tokens are equal, numbers within `tolerance`; in less than float64 rounding can turn a
-draw.
+`check` runs all that apply. Tokens are equal, numbers within `tolerance`; in less than float64 rounding can turn a draw.
 """
 
 import threading
@@ -62,7 +61,7 @@ def off_equals_base(guider: Guider, prompts: Sequence, sampling: Sampling) -> No
     guided = decode(Guider(guider.base, token=off), prompts, sampling)
     for ours, base in zip(guided, decode(Guider(guider.base), prompts, sampling), strict=True):
         _equal(ours, base, "token guidance that is off and the base")
-        assert abs(ours.kl - base.kl) <= 1e-6, f"prompt {ours.index}: guidance that is off has a KL: {ours.kl}"
+        assert abs(ours.kl - base.kl) <= 1e-6, f"prompt {ours.index}: off, and a KL of {ours.kl}"
 
 
 def greedy_equals_transformers(guider: Guider, prompts: Sequence, max_new_tokens: int) -> None:
