@@ -2,15 +2,11 @@
 
 from harness.bench.settings import BenchFile
 from harness.config.compose import compose
-from harness.config.help import show_options
 from harness.config.schema import validated
 
 
 def main(arguments: list[str]) -> int:
     """``python -m harness bench bench.base=llama-85m bench.rounds=5``"""
-    if {"-h", "--help"} & set(arguments):
-        show_options("bench", BenchFile, {})
-        return 0
     spec = validated(BenchFile, compose("bench", arguments).config).bench.resolved()
     # torch only once there is something to measure
     from harness.bench.run import measure

@@ -4,7 +4,6 @@ import os
 import shutil
 from pathlib import Path
 
-from harness.config.help import show_options
 from harness.config.schema import Sweep
 from harness.config.task_file import task_file
 from harness.judges.config import OpenAISpec, judge_spec
@@ -28,9 +27,6 @@ WHERE = {
 
 def main(arguments: list[str]) -> int:
     """``python -m harness doctor preset=… [the sweep's overrides]``; 1 where something is missing."""
-    if {"-h", "--help"} & set(arguments):
-        show_options("doctor", Sweep, {}, primary="sweep")
-        return READY
     composed = composed_sweep(arguments)
     sweep, settings = composed.sweep, composed.settings
     needs = requirements.models(sweep, settings)
