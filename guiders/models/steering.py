@@ -1,9 +1,11 @@
 """A model with a direction added to the hidden states of one layer, on the weights of the plain one."""
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 from torch import nn
+from transformers import GenerationConfig, PretrainedConfig, PreTrainedModel
 
 from guiders.errors import GuiderError
 from guiders.kv.exclusive import exclusive
@@ -48,24 +50,24 @@ class WithDirection(nn.Module):
         super().__init__()
         self.shared = model
         self.direction: torch.Tensor | None = None
-        wanted = model.config.get_text_config().num_hidden_layers
+        wanted = cast(PretrainedConfig, model.config).get_text_config().num_hidden_layers
         stacks = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == wanted]
         if not stacks or layer > wanted:
             raise GuiderError(f"{name} has no layer {layer}; choose one of 1 to {wanted if stacks else 0}")
         self._layer = stacks[0][layer - 1]
 
     @property
-    def config(self):
-        return self.shared.config
+    def config(self) -> PretrainedConfig:
+        return cast(PretrainedConfig, self.shared.config)
 
     @property
-    def generation_config(self):
-        return self.shared.generation_config
+    def generation_config(self) -> GenerationConfig:
+        return cast(GenerationConfig, self.shared.generation_config)
 
     def get_output_embeddings(self) -> nn.Module | None:
-        return self.shared.get_output_embeddings()
+        return cast(PreTrainedModel, self.shared).get_output_embeddings()
 
-    def forward(self, *args, **kwargs):
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
         """As the shared model's, with the direction."""
         hook = self._layer.register_forward_hook(self._add)
         try:
@@ -83,11 +85,12 @@ class WithDirection(nn.Module):
             hook.remove()
         return seen[0].clone()
 
-    def _add(self, layer: nn.Module, given: tuple, out):
+    def _add(self, layer: nn.Module, given: tuple, out: Any) -> Any:
+        assert self.direction is not None  # set before a pass is made
         moved = _hidden(out) + self.direction.to(_hidden(out))
         return (moved, *out[1:]) if isinstance(out, tuple) else moved
 
 
-def _hidden(out) -> torch.Tensor:
+def _hidden(out: Any) -> torch.Tensor:
     """Hidden states ``[rows, n, H]`` of a layer's output, a tensor or a tuple that begins with one."""
     return out[0] if isinstance(out, tuple) else out
