@@ -73,6 +73,7 @@ def refused(arguments: list[str], capsys) -> str:
         ("name=../x", "name='../x'", "run_dir=PATH"),
         ("name=a/b", "name='a/b'", "run_dir=PATH"),
         ("name='..'", "name='..'", "run_dir=PATH"),
+        ("run_dir=''", "run_dir", "at least 1"),
         ("sampling.temperature=-1", "sampling.temperature=-1", "greater than or equal to 0"),
         ("sampling.top_p=0", "sampling.top_p=0", "greater than 0"),
         ("seeds=[]", "seeds", "at least 1"),
@@ -179,6 +180,13 @@ def test_an_embedded_model_of_another_name_is_said_before_they_are_built(tmp_pat
     with pytest.raises(UserError, match="embedded:base"):
         Resolver().folder({"path": "embedded:bass"}, "base")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_search_that_is_none_is_named(tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    guider = "_target_: guiders.Guider\nbase: ${model.base}\nsearch: {_target_: builtins.dict}\n"
+    Path("mine.yaml").write_text(guider)
+    assert "builtins.dict makes no search but a dict" in refused(["sweep", *tiny, "guider=mine.yaml"], capsys)
 
 
 def test_an_unknown_verb_is_answered_with_the_nearest(capsys):
