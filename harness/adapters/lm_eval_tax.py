@@ -99,6 +99,7 @@ class Tax:
                 info,
                 sweep.batch_tokens,
                 sweep.task.on_long_prompt,
+                sweep.prompt,
             ),
             tasks=list(sweep.task.names),
             task_manager=self.manager,
