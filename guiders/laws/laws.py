@@ -3,7 +3,7 @@
     from guiders import laws
     laws.check(my_guider, ["a prompt", "another one"], Sampling(max_new_tokens=20))
 
-`check` runs all that apply. Tokens are equal, numbers within `tolerance`; in less than float64 rounding can turn a draw.
+`check` runs all that apply. Use float64 models where you can: in less, a rounding error can turn a draw.
 """
 
 import threading
@@ -81,9 +81,8 @@ def greedy_equals_transformers(guider: Guider, prompts: Sequence, max_new_tokens
             pad_token_id=base.eos_ids[0],
         )
         written = given[0, len(ids) :].tolist()
-        assert list(ours.tokens) == written, (
-            f"prompt {ours.index}: W=K=1 greedy wrote {list(ours.tokens)}, transformers' greedy generate {written}"
-        )
+        said = f"prompt {ours.index}: W=K=1 greedy wrote {list(ours.tokens)}, transformers' greedy generate {written}"
+        assert list(ours.tokens) == written, said
 
 
 @torch.inference_mode()
