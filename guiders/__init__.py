@@ -17,10 +17,21 @@ if TYPE_CHECKING:
     from guiders.models.classifier import Classifier
     from guiders.models.encoder import Encoder
     from guiders.models.lm import LM
+    from guiders.models.prompted import Prompted
     from guiders.sampling import Sampling
     from guiders.score import TokenLogProbs, token_log_probs
     from guiders.search import BestOfN, ChunkBeam, ReleasedChunkBeam, Sample
-    from guiders.token import Implicit, QGuidance
+    from guiders.token import (
+        AAD,
+        AlignDistil,
+        BlendIn,
+        Contrastive,
+        EntropyAdaptive,
+        Implicit,
+        Nudging,
+        QGuidance,
+        SelfDebias,
+    )
     from guiders.value import (
         Agreement,
         BiEncoder,
@@ -35,14 +46,19 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "AAD",
     "LM",
     "Agreement",
+    "AlignDistil",
     "BestOfN",
     "BiEncoder",
+    "BlendIn",
     "Calibrated",
     "ChunkBeam",
     "Classifier",
+    "Contrastive",
     "Encoder",
+    "EntropyAdaptive",
     "Explicit",
     "Generation",
     "Guider",
@@ -52,11 +68,14 @@ __all__ = [
     "Length",
     "Likelihood",
     "Lookahead",
+    "Nudging",
+    "Prompted",
     "QGuidance",
     "ReleasedChunkBeam",
     "Reward",
     "Sample",
     "Sampling",
+    "SelfDebias",
     "Sum",
     "TokenLogProbs",
     "generate",
@@ -70,10 +89,21 @@ _NAMES = {
     "models.classifier": ("Classifier",),
     "models.encoder": ("Encoder",),
     "models.lm": ("LM",),
+    "models.prompted": ("Prompted",),
     "sampling": ("Sampling",),
     "score": ("TokenLogProbs", "token_log_probs"),
     "search": ("BestOfN", "ChunkBeam", "ReleasedChunkBeam", "Sample"),
-    "token": ("Implicit", "QGuidance"),
+    "token": (
+        "AAD",
+        "AlignDistil",
+        "BlendIn",
+        "Contrastive",
+        "EntropyAdaptive",
+        "Implicit",
+        "Nudging",
+        "QGuidance",
+        "SelfDebias",
+    ),
     "value": (
         "Agreement",
         "BiEncoder",

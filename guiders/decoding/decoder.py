@@ -49,8 +49,7 @@ class Decoder:
         wanted = self.scorer.wants_ratio if self.scorer else None
         self.guidance = Guidance(guider, sampling, self.lanes, slots) if guider.remembering else None
         self.stepper = Stepper(guider, sampling, self.lanes, wanted, trace, graphs, self.guidance)
-        self.stepped = False
-        self.scored = 0  # positions of a scorer that does not count what it computes
+        self.stepped, self.scored = False, 0  # positions of a scorer that does not count what it computes
 
     def run(self, waiting: deque) -> Iterator[Generation]:
         """Decode until no prompt waits; takes prompts from the left of `waiting`. In waves: until the first is done."""
@@ -132,10 +131,9 @@ class Decoder:
 
     def _chunk(self) -> tuple[Chunk, Steps]:
         """Step all rows to the next boundary; what a row drew past its end or a stop string counts nothing."""
-        _, survivors, successors = self.shape
-        device, n = self.device, self.columns
-        if not self.stepper.graphs:  # a graph has one length; what a row draws past its limit is not counted
-            n = min(n, max(r.left for r in self.requests if r))
+        (_, survivors, successors), device = self.shape, self.device
+        left = max(r.left for r in self.requests if r)  # what a row draws past its limit is not counted
+        n = self.columns if self.stepper.graphs else min(self.columns, left)  # a graph has one length
         hypotheses = torch.arange(survivors * successors, device=device).view(survivors, successors, 1)
         steps = self.clock.view(-1, 1, 1, 1) + torch.arange(n, device=device)
         numbers = uniforms(self.sampling.stream, self.keys.view(-1, 1, 1, 1), hypotheses, steps)
@@ -182,6 +180,8 @@ class Decoder:
             parents, rows, chunk, values, taken.kl, taken.over_base, equal.found, selection.kept, selection.log_weights
         )
         self.shape = (self.shape[0], rows.shape[1], self.shape[2])
+        if self.guidance:
+            self.guidance.commit(parents, rows, self.beam.added, identity)
         finished = self._finished(selection, passes)
         if len(finished) < sum(r is not None for r in self.requests):
             counts, pending = self.beam.added, self.beam.last_tokens()
@@ -189,8 +189,6 @@ class Decoder:
                 lane.follow(parents, rows, counts, pending, identity, starts)
             if self.scorer:
                 self.scorer.commit(parents, rows, counts, pending, identity, *(() if starts is None else (starts,)))
-            if self.guidance:
-                self.guidance.commit(parents, rows, counts, identity)
         # only now: where memory ran out above, the finished prompts are decoded again with the others
         gone = [request for request, _ in finished]
         self.requests = [None if request in gone else request for request in self.requests]
@@ -273,6 +271,7 @@ class Decoder:
             "kl": float(self.beam.kl[slot, best]),
             "log_ratio": float(self.beam.over_base[slot, best]) if self.guider.selects else None,
             "trace": self.trace.result(request, tokens, best) if self.trace else None,
+            "notes": self.guidance.notes(slot, best) if self.guidance else {},
         }
 
     def _shrink(self, waiting: int) -> None:

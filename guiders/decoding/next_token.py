@@ -41,18 +41,18 @@ def next_token(
     logits: Sequence[torch.Tensor],
     numbers: torch.Tensor,
     kl: bool = False,
-    pair: int | None = None,
+    pair: tuple[int, int] | None = None,
     changed: bool = False,
     guided: torch.Tensor | None = None,
 ) -> NextToken:
     """Draw every row's next tokens.
 
     Args:
-        logits: ``[..., V]`` of the base, then of each token guide's models.
+        logits: ``[..., V]`` of `Guider.models`.
         numbers: ``[..., m]`` uniform numbers: m draws from each row's distribution.
         kl: measure the divergence from the base, `NextToken.kl` and `NextToken.over_base`; something must guide or
             cut, else there is none.
-        pair: the place among `logits` of a tuned model, its untuned next to it, whose ratio is wanted.
+        pair: the places among `logits` of a tuned and an untuned model whose ratio is wanted.
         changed: compare the most likely token with the base's.
         guided: ``[..., V]`` the guided logits, where a guide with a memory has made them; overwritten.
 
@@ -86,7 +86,7 @@ def _rows(
     logits: Sequence[torch.Tensor],
     numbers: torch.Tensor,
     kl: bool,
-    pair: int | None,
+    pair: tuple[int, int] | None,
     changed: bool,
     guided: torch.Tensor | None,
 ) -> NextToken:
@@ -110,7 +110,7 @@ def _rows(
         finite=finite,
         kl=kl_base,
         over_base=over_base,
-        ratio=None if pair is None else _log_ratio(logits[pair], logits[pair + 1], tokens),
+        ratio=None if pair is None else _log_ratio(logits[pair[0]], logits[pair[1]], tokens),
         changed=differs,
     )
 

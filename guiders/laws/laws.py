@@ -19,7 +19,7 @@ import torch
 from guiders.decoding.engine import Engine
 from guiders.decoding.generate import generate
 from guiders.decoding.stops import whole_characters
-from guiders.guider import Generation, Guider
+from guiders.guider import Generation, Guider, with_base
 from guiders.kv.exclusive import exclusive
 from guiders.kv.lane import Lane
 from guiders.laws.replay import replayed
@@ -103,15 +103,17 @@ def cached_logits_equal_formula(guider: Guider, prompts: Sequence, sampling: Sam
         else:
             whole = [_uncached(lm, lm.encode_prompt(prompt), tokens) for lm in guider.models]
             width = min(x.shape[-1] for x in whole)
-            formula, *rest = (x[:, :width] for x in whole)
+            formula, *_ = whole = [x[:, :width] for x in whole]
             for guide in guider.guides:
-                some, rest = rest[: len(guide.models)], rest[len(guide.models) :]
-                formula = formula + guide.shift(*some)
+                own = [whole[place] for place in guider.places(guide)]
+                formula = formula + guide.shift(*((whole[0], *own) if with_base(guide) else own))
             formula = formula.log_softmax(-1)
         _near(
             stepped, formula, tolerance, f"prompt {generation.index}: guided log-probabilities, cached and by formula"
         )
         total = stepped.gather(-1, torch.tensor(tokens, device=stepped.device)[:, None]).sum()
+        if not all(getattr(guide, "normalised", True) for guide in guider.guides):
+            continue
         said = token_log_probs(alone, [(prompt, tokens)])[0].total
         _near(
             torch.tensor(said, dtype=torch.float64),

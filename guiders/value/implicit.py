@@ -23,7 +23,7 @@ class ImplicitValue(Value):
     """``Σ_t log π⁺(y_t|x, y<t) − log π⁻(y_t|x, y<t)`` over the response's tokens (Rafailov et al. 2023; Zhou et al.
     2024, eq. 9).
 
-    Where the token guide is the same pair, the value falls out of the guidance and costs nothing.
+    Where both models step anyway, as the token guide's or as the base, the value falls out of that and costs nothing.
 
     Args:
         tuned: π⁺. untuned: π⁻. Each reads the prompt in its own template; other tokenizers than the base's score the
@@ -61,32 +61,31 @@ class ImplicitValue(Value):
         )
         return [one - other for one, other in zip(tuned, untuned, strict=True)]
 
-    def _guiding(self, guider: "Guider") -> int | None:
-        """The place among the guider's models of this very pair, or None."""
+    def _guiding(self, guider: "Guider") -> tuple[int, int] | None:
+        """The places of this pair among the guider's models, where both step anyway; or None."""
         stepping = guider.models
-        for place in range(1, len(stepping) - 1):
-            if stepping[place] is self.tuned and stepping[place + 1] is self.untuned:
-                return place
-        return None
+        if self.tuned not in stepping or self.untuned not in stepping:
+            return None
+        return stepping.index(self.tuned), stepping.index(self.untuned)
 
     def scorer(self, guider: "Guider", slots: int, columns: int) -> Scorer:
         pair = [self.tuned, self.untuned]
-        lane = self._guiding(guider)
+        lanes = self._guiding(guider)
         # an end token put after a row that was cut was never stepped: guidance says nothing of it
-        if lane is not None and not guider.search.scores_cut_with_end and not guider.search.revises:
-            return _FromGuidance(lane)
+        if lanes is not None and not guider.search.scores_cut_with_end and not guider.search.revises:
+            return _FromGuidance(lanes)
         if any(first_difference(guider.base.tokenizer, lm.tokenizer) for lm in pair):
             return TextScorer(guider.base, pair, [1.0, -1.0], "log_prob", slots, guider.search)
         return SummedScorer(pair, [1.0, -1.0], slots, guider.search, columns, guider.base.device)
 
 
 class _FromGuidance:
-    """The token guide is the same pair: its differences are already there."""
+    """Both models step with the base, as a token guide's: their differences are already there."""
 
     evaluated: int = 0
 
-    def __init__(self, lane: int):
-        self.wants_ratio: int | None = lane
+    def __init__(self, lanes: tuple[int, int]):
+        self.wants_ratio: tuple[int, int] | None = lanes
 
     def admit(self, slots: list[int], prompts: list) -> None:
         pass

@@ -68,8 +68,8 @@ class Scorer(Protocol):
     """A value's state for the slots of one decoder. All tensors are on the base's device.
 
     Attributes:
-        wants_ratio: None, or the place among the decoder's lanes of a tuned model, its untuned next to it, whose
-            log-probability ratio of the drawn tokens the scorer wants in `Chunk.log_ratio`.
+        wants_ratio: None, or the places among the decoder's lanes of a tuned and an untuned model whose log-probability
+            ratio of the drawn tokens the scorer wants in `Chunk.log_ratio`.
         evaluated: token positions that its models have computed so far, with padding and rows that are not read,
             without the prompts. A scorer may leave it out: what `passes` says is counted then.
         together: a row's value depends on the prompt's other rows, so that all are scored again at every boundary,
@@ -79,7 +79,7 @@ class Scorer(Protocol):
     if TYPE_CHECKING:  # only read here; a scorer that inherits from this may set them, and leave `evaluated` out
 
         @property
-        def wants_ratio(self) -> int | None: ...
+        def wants_ratio(self) -> tuple[int, int] | None: ...
 
         @property
         def evaluated(self) -> int: ...

@@ -43,7 +43,7 @@ class TextScorer:
             position's output; "vocab": the last token's logit one position earlier.
     """
 
-    wants_ratio: int | None = None
+    wants_ratio: tuple[int, int] | None = None
 
     def __init__(self, base: LM, models: list[LM], signs: list[float], kind: str, slots: int, search: Search):
         self.base, self.signs = base, signs

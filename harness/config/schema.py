@@ -187,6 +187,9 @@ class Sweep(Part):
     device: str = Field("cpu", description="cpu, cuda, cuda:1, mps")
     block: Count = Field(64, description="prompts that are decoded and recorded together")
     batch_tokens: Count | None = Field(None, description="most tokens in a batch's caches; null: chosen by the decoder")
+    memory: Annotated[float, Field(gt=0), AfterValidator(_finite)] | None = Field(
+        None, description="GB that decoding may take besides the weights; null: what machine and container have left"
+    )
     record: Record = Field(default_factory=Record)
     models: Literal["named", "tiny"] = Field("named", description="tiny: random models in place of published ones")
     published: list[Published] = Field([], description="figures to show beside ours")
@@ -201,12 +204,12 @@ def validated(schema: type[BaseModel], values: dict) -> Any:
     try:
         return schema.model_validate(values)
     except ValidationError as error:
-        raise UserError(_one_line(error, schema)) from None
+        raise UserError(_one_line(error, schema, values)) from None
 
 
-def _one_line(error: ValidationError, schema: type[BaseModel]) -> str:
+def _one_line(error: ValidationError, schema: type[BaseModel], values: dict) -> str:
     first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
+    place = _key(first["loc"], values)
     if first["type"] == "extra_forbidden":
         return f"{place}: no such key; {nearest(place, keys(schema))}"
     message = first["msg"].removeprefix("Value error, ")
@@ -216,6 +219,20 @@ def _one_line(error: ValidationError, schema: type[BaseModel]) -> str:
     if first["type"] == "missing":
         return f"{place}: not set; give {place}=VALUE"
     return f"{place}={first['input']!r}: {message}"
+
+
+def _key(place: tuple[int | str, ...], values: Any) -> str:
+    """The dotted key of a place in the values, without what pydantic adds: the tag of a union's member."""
+    found = []
+    for part in place:
+        tag = isinstance(values, dict) and part not in values and part != place[-1]
+        if isinstance(part, str) and not tag:
+            found.append(part)
+        if isinstance(values, dict):
+            values = values.get(part, values)
+        elif isinstance(values, list) and isinstance(part, int):
+            values = values[part]
+    return ".".join(found)
 
 
 def keys(schema: type[BaseModel], prefix: str = "") -> list[str]:

@@ -45,7 +45,8 @@ class Resolver:
         if path is None:
             raise UserError(f"guider.{place}: no model given; set the one that it names, as in model.base=PATH")
         if path.startswith(EMBEDDED):
-            return str(self._embedded()[_embedded_name(path)])
+            name = _embedded_name(path)  # before two minutes of building them
+            return str(self._embedded()[name])
         local = Path(path).expanduser()
         if local.is_dir():
             return str(local)

@@ -39,7 +39,7 @@ class Recorder:
 
     @property
     def is_complete(self) -> bool:
-        return all(self._has(one) for one in self.prompts)
+        return not any(map(self.lacks, self.prompts))
 
     def blocks(self, guider: dict, sampling: "Sampling") -> Iterator[Block]:
         """The blocks of which any record is missing.
@@ -49,7 +49,7 @@ class Recorder:
         """
         for start in range(0, len(self.prompts), self.block):
             block = self.prompts[start : start + self.block]
-            if not all(self._has(one) for one in block):
+            if any(map(self.lacks, block)):
                 yield Block(self.trial.id, guider, start, tuple(block), sampling)
 
     def add(self, block: Block, generations: "Sequence[Generation]") -> int:
@@ -74,8 +74,9 @@ class Recorder:
         """How many prompts were too long and lost their beginning."""
         return sum(self._rows[prompt_key(one.text)].get("truncated", 0) > 0 for one in self.prompts)
 
-    def _has(self, one: Asked) -> bool:
-        return prompt_key(one.text) in self._rows
+    def lacks(self, one: Asked) -> bool:
+        """Is a prompt not recorded yet?"""
+        return prompt_key(one.text) not in self._rows
 
 
 def record(index: int, asked: Asked, generation: "Generation") -> dict:
@@ -99,6 +100,8 @@ def record(index: int, asked: Asked, generation: "Generation") -> dict:
         row["wrapped"] = asked.wrapped
     if generation.truncated:
         row["truncated"] = generation.truncated
+    if generation.notes:
+        row["notes"] = generation.notes
     if generation.trace is not None:
         row["trace"] = generation.trace
     return row

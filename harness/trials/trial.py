@@ -29,9 +29,9 @@ BASELINE = "baseline"  # the purpose of the base's random numbers: a search must
 class Trial:
     """One run of one guider over one split of a task with one seed.
 
-    Everything that decides the outputs is here, by content (a model by its revision, a task by the hash of its files,
-    a user's own guider by the hash of its code), and nothing else: no batch size, device or path. The harness's own
-    code is in the run's manifest.
+    Everything that decides the outputs is here, by content (a model by its revision, a task by what it asks, a user's
+    own guider by the hash of its code), and nothing else: not how the task scores, no batch size, device or path. The
+    harness's own code is in the run's manifest.
 
     Attributes:
         method: name of the guider's configuration.
@@ -45,6 +45,7 @@ class Trial:
         seed: of the random streams.
         revisions: of every model and of code of the user's own, by its place in the guider, and of the task.
         rows: of the batch that a prompt takes, which follows from the guider; it is recorded and not in the id.
+        task_files: the task's files by content, code that scores among them; recorded and not in the id.
     """
 
     method: str
@@ -57,6 +58,7 @@ class Trial:
     seed: int
     revisions: dict[str, str]
     rows: int = 1
+    task_files: str = ""
 
     @property
     def id(self) -> str:
@@ -85,6 +87,7 @@ class Trial:
             "split": self.split,
             "seed": self.seed,
             "task": self.task,
+            "task_files": self.task_files,
             "prompting": self.prompting,
             "guider": self.guider,
             "sampling": self.sampling,
@@ -112,8 +115,14 @@ class Setting:
         """Rows of the batch that a prompt takes: the compute that settings are compared at."""
         return search_rows(self.config)
 
-    def trial(self, task: str, revision: str, split: str, seed: int, sweep: Sweep, resolver: Resolver) -> Trial:
-        """This setting on a split with a seed; the base draws from a stream of its own."""
+    def trial(
+        self, task: str, asks: str, split: str, seed: int, sweep: Sweep, resolver: Resolver, task_files: str = ""
+    ) -> Trial:
+        """This setting on a split with a seed; the base draws from a stream of its own.
+
+        Args:
+            asks: what the task asks, by content. task_files: see `Trial`.
+        """
         revisions = {place: resolver.revision(spec, place) for place, spec in places(self.config)}
         return Trial(
             method=self.method,
@@ -124,8 +133,9 @@ class Setting:
             split=split,
             sampling=sweep.sampling.model_dump() | ({"purpose": BASELINE} if self.method == BASE else {}),
             seed=seed,
-            revisions={**revisions, **resolver.code(self.config), "task": revision},
+            revisions={**revisions, **resolver.code(self.config), "task": asks},
             rows=self.rows,
+            task_files=task_files,
         )
 
 
