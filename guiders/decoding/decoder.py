@@ -257,7 +257,8 @@ class Decoder:
 
     def _evaluated(self) -> int:
         """Token positions that all models have computed so far."""
-        return sum(lane.evaluated for lane in self.lanes) + getattr(self.scorer, "evaluated", self.scored)
+        of_lanes = sum(lane.evaluated for lane in self.lanes) + (self.guidance.evaluated if self.guidance else 0)
+        return of_lanes + getattr(self.scorer, "evaluated", self.scored)
 
     def _result(self, slot: int, best: int, request: Request) -> dict:
         tokens = self.beam.response(slot, best)

@@ -107,7 +107,7 @@ def _layers(config: Any) -> int:
     """Layers that cache keys and values."""
     kinds = getattr(config, "layer_types", None)
     if not kinds:
-        return int(config.num_hidden_layers)
+        return int(getattr(config, "num_hidden_layers", 0))
     return sum("attention" in kind and "linear" not in kind for kind in kinds)
 
 

@@ -96,7 +96,7 @@ class Stepper:
         last = self.ends.after(guider.base)
         self.last = _members(last, guider.base) if last else None
         self.look = 4 if self.ends.ragged else QUANTUM  # steps between looks at whether all rows are done
-        self.measures_kl = bool(guider.guides) or sampling.temperature == 0 or sampling.top_k > 0 or sampling.top_p < 1
+        self.measures_kl = bool(guider.guides) or sampling.temperature == 0 or sampling.cuts
         self.graphs = Graphs(self.step, lanes) if graphs else None
 
     def run(self, active: torch.Tensor, ended: torch.Tensor, remaining: torch.Tensor, numbers: torch.Tensor) -> Steps:

@@ -77,7 +77,7 @@ class Gold(Part):
     template: str | None = Field(None, description="with {prompt} and {response}; null: chat template or pair of texts")
 
 
-class Published(Part):
+class PublishedFigure(Part):
     """A figure of a publication, shown beside ours."""
 
     metric: str = Field(description="a column of the report, as lc_win_rate")
@@ -143,6 +143,15 @@ class SamplingSpec(Part):
     )
     top_k: Annotated[int, Field(ge=0)] | None = Field(None, description="0: off; null: the task's own")
     top_p: Annotated[float, Field(gt=0, le=1)] | None = Field(None, description="1: off; null: the task's own")
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        None, description="least share of the likeliest token's probability; 0: off; null: the task's own"
+    )
+    typical_p: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None, description="mass of the tokens nearest to the entropy; 1: off; null: the task's own"
+    )
+    coupling: Literal["inverse", "gumbel"] | None = Field(
+        None, description="gumbel: like distributions give like texts; null: inverse"
+    )
     max_new_tokens: Count | None = Field(None, description="limit of an answer; null: the task's own")
     stop: Texts = Field([], description="texts that end an answer, besides the task's own")
 
@@ -192,7 +201,7 @@ class Sweep(Part):
     )
     record: Record = Field(default_factory=Record)
     models: Literal["named", "tiny"] = Field("named", description="tiny: random models in place of published ones")
-    published: list[Published] = Field([], description="figures to show beside ours")
+    published: list[PublishedFigure] = Field([], description="figures to show beside ours")
 
 
 def validated(schema: type[BaseModel], values: dict) -> Any:

@@ -10,7 +10,8 @@ from harness.trials.requirements import Need
 from harness.trials.trial import Setting
 
 MOST_BYTES = 500_000_000  # of weights that are loaded for a measurement
-ROWS = 128  # of a measured batch, about
+ROWS = 64  # of a measured batch, about
+TOKENS = 20  # of a measured response; a longer one takes as much longer
 WORDS = (
     "The",
     "A",
@@ -53,6 +54,7 @@ def _seconds(pool: Pool, setting: Setting, tokens: int, block: int) -> float:
     guider = pool.guider(setting.config)
     prompts = [f"{word} film" for word in WORDS][: max(1, min(block, len(WORDS), max(4, ROWS // setting.rows)))]
     list(generate(guider, prompts[:1], Sampling(max_new_tokens=1)))  # weights are read, and caches are checked
+    some = min(tokens, TOKENS)
     began = time.perf_counter()
-    list(generate(guider, prompts, Sampling(temperature=1.0, max_new_tokens=tokens)))
-    return (time.perf_counter() - began) / len(prompts)
+    list(generate(guider, prompts, Sampling(temperature=1.0, max_new_tokens=some)))
+    return (time.perf_counter() - began) / len(prompts) * tokens / some

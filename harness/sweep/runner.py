@@ -166,8 +166,8 @@ class Runner:
         key = (job.file.name, job.trial.split, id(base))
         if key not in self._prompts:
             places = documents(task.distinct, job.trial.split, job)
-            found = task.prompts_of(base, self.plan.sweep.task, places)
-            self._prompts[key] = replace(found, prompts=[self.plan.sweep.prompt.asked(one) for one in found.prompts])
+            found, step = task.prompts_of(base, self.plan.sweep.task, places), self.plan.sweep.prompt
+            self._prompts[key] = replace(found, prompts=[step.asked(one) for one in found.prompts])
         return self._prompts[key]
 
     def _check_room(self) -> None:

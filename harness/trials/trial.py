@@ -16,8 +16,9 @@ from harness.config.nearest import nearest
 from harness.config.schema import Grid, ModelSpec, Sweep, validated
 from harness.errors import UserError
 from harness.methods import method
-from harness.models.assemble import is_model, places, search_rows
+from harness.models.assemble import files, is_model, places, search_rows
 from harness.models.pool import Resolver
+from harness.models.revision import hash_file
 
 AXIS = re.compile(r"\$\{grid\.(\w+)\}")
 MODEL = re.compile(r"\$\{model\.(\w+)\}")
@@ -41,9 +42,10 @@ class Trial:
         prompting: few-shot examples, chat template, system message; on_long_prompt, where prompts are cut; the
             template and stop strings of a prompt step, where there is one.
         split: "dev", "test" or "all".
-        sampling: temperature, top_k, top_p, max_new_tokens, stop; null: the task's own. The base's has a purpose too.
+        sampling: temperature, top_k, top_p, max_new_tokens, stop; null: the task's own. min_p, typical_p and coupling
+            where they are set. The base's has a purpose too.
         seed: of the random streams.
-        revisions: of every model and of code of the user's own, by its place in the guider, and of the task.
+        revisions: of every model, and of files and code of the user's own, by its place in the guider, and of the task.
         rows: of the batch that a prompt takes, which follows from the guider; it is recorded and not in the id.
         task_files: the task's files by content, code that scores among them; recorded and not in the id.
     """
@@ -124,6 +126,7 @@ class Setting:
             asks: what the task asks, by content. task_files: see `Trial`.
         """
         revisions = {place: resolver.revision(spec, place) for place, spec in places(self.config)}
+        revisions |= {place: hash_file(path) for place, path in files(self.config)}
         return Trial(
             method=self.method,
             settings=self.settings,
@@ -131,7 +134,7 @@ class Setting:
             task=task,
             prompting=_prompting(sweep),
             split=split,
-            sampling=sweep.sampling.model_dump() | ({"purpose": BASELINE} if self.method == BASE else {}),
+            sampling=_sampling(sweep) | ({"purpose": BASELINE} if self.method == BASE else {}),
             seed=seed,
             revisions={**revisions, **resolver.code(self.config), "task": asks},
             rows=self.rows,
@@ -148,6 +151,13 @@ def _prompting(sweep: Sweep) -> dict:
     if step.template is not None:
         asked["prompt"] = {"text": step.text("{prompt}"), "stop": step.stop}
     return asked
+
+
+def _sampling(sweep: Sweep) -> dict:
+    asked = sweep.sampling.model_dump()
+    # ids of trials without these stay what they were
+    late = ("min_p", "typical_p", "coupling")
+    return {name: value for name, value in asked.items() if name not in late or value is not None}
 
 
 def settings_of(sweep: Sweep, overrides: list[tuple[str, Any]]) -> list[Setting]:
@@ -278,7 +288,7 @@ def _check_range(method: str, key: str, value: Any) -> None:
 
 
 def _by_revision(node: Any, revisions: dict[str, str], place: str = "") -> Any:
-    """The configuration with each model's path and hub revision replaced by what it resolved to."""
+    """The configuration with each model's path and hub revision, and each file's path, replaced by what it holds."""
     if is_model(node):
         kept = {key: item for key, item in node.items() if key not in ("path", "trust_remote_code", "device_map")}
         if kept.get("quantization_config") is None:
@@ -288,4 +298,4 @@ def _by_revision(node: Any, revisions: dict[str, str], place: str = "") -> Any:
         return {name: _by_revision(value, revisions, f"{place}.{name}".lstrip(".")) for name, value in node.items()}
     if isinstance(node, list):
         return [_by_revision(item, revisions, f"{place}.{number}") for number, item in enumerate(node)]
-    return node
+    return revisions.get(place, node) if isinstance(node, str) else node
