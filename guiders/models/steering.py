@@ -1,11 +1,10 @@
 """A model with a direction added to the hidden states of one layer, on the weights of the plain one."""
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
-from transformers import GenerationConfig, PretrainedConfig, PreTrainedModel
 
 from guiders.errors import GuiderError
 from guiders.kv.exclusive import exclusive
@@ -46,26 +45,27 @@ class WithDirection(nn.Module):
         GuiderError: no such layer.
     """
 
-    def __init__(self, model: nn.Module, layer: int, name: str):
+    def __init__(self, model: Any, layer: int, name: str):
         super().__init__()
-        self.shared = model
-        self.direction: torch.Tensor | None = None
-        wanted = cast(PretrainedConfig, model.config).get_text_config().num_hidden_layers
+        self.shared: Any = model
+        self.direction = torch.zeros(())
+        wanted = model.config.get_text_config().num_hidden_layers
         stacks = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == wanted]
         if not stacks or layer > wanted:
             raise GuiderError(f"{name} has no layer {layer}; choose one of 1 to {wanted if stacks else 0}")
         self._layer = stacks[0][layer - 1]
 
     @property
-    def config(self) -> PretrainedConfig:
-        return cast(PretrainedConfig, self.shared.config)
+    def config(self) -> Any:
+        return self.shared.config
 
     @property
-    def generation_config(self) -> GenerationConfig:
-        return cast(GenerationConfig, self.shared.generation_config)
+    def generation_config(self) -> Any:
+        return self.shared.generation_config
 
     def get_output_embeddings(self) -> nn.Module | None:
-        return cast(PreTrainedModel, self.shared).get_output_embeddings()
+        found: nn.Module | None = self.shared.get_output_embeddings()
+        return found
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """As the shared model's, with the direction."""
@@ -86,7 +86,6 @@ class WithDirection(nn.Module):
         return seen[0].clone()
 
     def _add(self, layer: nn.Module, given: tuple, out: Any) -> Any:
-        assert self.direction is not None  # set before a pass is made
         moved = _hidden(out) + self.direction.to(_hidden(out))
         return (moved, *out[1:]) if isinstance(out, tuple) else moved
 

@@ -143,10 +143,8 @@ def _prompting(sweep: Sweep) -> dict:
 
 
 def _sampling(sweep: Sweep) -> dict:
-    asked = sweep.sampling.model_dump()
-    # ids of trials without these stay what they were
-    late = ("min_p", "typical_p", "coupling")
-    return {name: value for name, value in asked.items() if name not in late or value is not None}
+    late = ("min_p", "typical_p", "coupling")  # ids of trials without these stay what they were
+    return {name: x for name, x in sweep.sampling.model_dump().items() if name not in late or x is not None}
 
 
 def _by_revision(node: Any, revisions: dict[str, str], place: str = "") -> Any:
