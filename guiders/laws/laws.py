@@ -3,7 +3,7 @@
     from guiders import laws
     laws.check(my_guider, ["a prompt", "another one"], Sampling(max_new_tokens=20))
 
-`check` runs all that apply. Tokens are equal, numbers within `tolerance`; in less than float64 rounding can turn a draw.
+`check` runs all that apply. Use float64 models where you can: in less, a rounding error can turn a draw.
 """
 
 import threading
@@ -67,8 +67,7 @@ def off_equals_base(guider: Guider, prompts: Sequence, sampling: Sampling) -> No
 def greedy_equals_transformers(guider: Guider, prompts: Sequence, max_new_tokens: int) -> None:
     """W=K=1 at temperature 0, unguided, writes what transformers' greedy ``generate`` writes."""
     base = guider.base
-    search = Sample() if guider.value is None else ChunkBeam(1, 1, 3)
-    alone = replace(guider, token=None, search=search)
+    alone = replace(guider, token=None, search=Sample() if guider.value is None else ChunkBeam(1, 1, 3))
     for ours in decode(alone, prompts, Sampling(temperature=0, max_new_tokens=max_new_tokens)):
         ids = base.encode_prompt(prompts[ours.index])
         read = torch.tensor([ids], device=base.device)
@@ -81,9 +80,8 @@ def greedy_equals_transformers(guider: Guider, prompts: Sequence, max_new_tokens
             pad_token_id=base.eos_ids[0],
         )
         written = given[0, len(ids) :].tolist()
-        assert list(ours.tokens) == written, (
-            f"prompt {ours.index}: W=K=1 greedy wrote {list(ours.tokens)}, transformers' greedy generate {written}"
-        )
+        said = f"prompt {ours.index}: W=K=1 greedy wrote {list(ours.tokens)}, transformers' greedy generate {written}"
+        assert list(ours.tokens) == written, said
 
 
 @torch.inference_mode()
