@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from guiders.errors import GuiderError
     from guiders.guider import Generation, Guider
     from guiders.models.classifier import Classifier
+    from guiders.models.encoder import Encoder
     from guiders.models.lm import LM
     from guiders.models.prompted import Prompted
     from guiders.sampling import Sampling
@@ -22,26 +23,52 @@ if TYPE_CHECKING:
     from guiders.search import BestOfN, ChunkBeam, ReleasedChunkBeam, Sample
     from guiders.token import (
         AAD,
+        ARGS,
+        VAS,
         AlignDistil,
         BlendIn,
         Contrastive,
         EntropyAdaptive,
         Implicit,
+        LookBack,
         Nudging,
+        Penalty,
         QGuidance,
+        Rules,
         SelfDebias,
+        Speculative,
+        Steered,
+        TaskArithmetic,
+        TransferQ,
     )
-    from guiders.value import Explicit, ImplicitValue, Reward
+    from guiders.value import (
+        Agreement,
+        BiEncoder,
+        Calibrated,
+        Explicit,
+        ImplicitValue,
+        Length,
+        Likelihood,
+        Lookahead,
+        Reward,
+        Sum,
+    )
 
 __all__ = [
     "AAD",
+    "ARGS",
     "LM",
+    "VAS",
+    "Agreement",
     "AlignDistil",
     "BestOfN",
+    "BiEncoder",
     "BlendIn",
+    "Calibrated",
     "ChunkBeam",
     "Classifier",
     "Contrastive",
+    "Encoder",
     "EntropyAdaptive",
     "Explicit",
     "Generation",
@@ -49,15 +76,26 @@ __all__ = [
     "GuiderError",
     "Implicit",
     "ImplicitValue",
+    "Length",
+    "Likelihood",
+    "LookBack",
+    "Lookahead",
     "Nudging",
+    "Penalty",
     "Prompted",
     "QGuidance",
     "ReleasedChunkBeam",
     "Reward",
+    "Rules",
     "Sample",
     "Sampling",
     "SelfDebias",
+    "Speculative",
+    "Steered",
+    "Sum",
+    "TaskArithmetic",
     "TokenLogProbs",
+    "TransferQ",
     "generate",
     "token_log_probs",
 ]
@@ -67,6 +105,7 @@ _NAMES = {
     "errors": ("GuiderError",),
     "guider": ("Generation", "Guider"),
     "models.classifier": ("Classifier",),
+    "models.encoder": ("Encoder",),
     "models.lm": ("LM",),
     "models.prompted": ("Prompted",),
     "sampling": ("Sampling",),
@@ -82,8 +121,28 @@ _NAMES = {
         "Nudging",
         "QGuidance",
         "SelfDebias",
+        "ARGS",
+        "VAS",
+        "LookBack",
+        "Penalty",
+        "Rules",
+        "Speculative",
+        "Steered",
+        "TaskArithmetic",
+        "TransferQ",
     ),
-    "value": ("Explicit", "ImplicitValue", "Reward"),
+    "value": (
+        "Agreement",
+        "BiEncoder",
+        "Calibrated",
+        "Explicit",
+        "ImplicitValue",
+        "Length",
+        "Likelihood",
+        "Lookahead",
+        "Reward",
+        "Sum",
+    ),
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}
 

@@ -53,6 +53,8 @@ class Guider:
                 f"{type(self.remembering[0]).__name__} can't; use another search or leave that token guide out"
             )
         for guide in self.guides:
+            if hasattr(guide, "check_base"):
+                guide.check_base(self.base)
             for model in guide.models:
                 check_same_vocabulary(self.base.tokenizer, model.tokenizer, self.base.name, model.name)
 
@@ -97,6 +99,15 @@ class Guider:
     def remembering(self) -> tuple[TokenGuide, ...]:
         """The token guides with a view and a memory; none of them leaves all steps capturable."""
         return tuple(guide for guide in self.guides if with_memory(guide))
+
+    @cached_property
+    def draft(self) -> int | None:
+        """The place among `models` of the one whose tokens are drafts (`TokenGuide.draft`); None: none is."""
+        for guide in self.guides:
+            place = getattr(guide, "draft", None)
+            if place is not None:
+                return self.places(guide)[place]
+        return None
 
     @cached_property
     def models(self) -> tuple[LM, ...]:

@@ -6,6 +6,7 @@ import traceback
 from harness import os_errors
 from harness.config.nearest import nearest
 from harness.verbs import VERBS
+from reports.foreign import printable
 
 INTERRUPTED = 130
 
@@ -53,5 +54,5 @@ def overview() -> str:
 
 
 def _fail(message: str, code: int) -> int:
-    print("error: " + " ".join(message.split()), file=sys.stderr)
+    print("error: " + printable(" ".join(message.split())), file=sys.stderr)
     return code

@@ -23,10 +23,10 @@ class Setting:
     method: str
     axes: dict = field(default_factory=dict)
     weight: float | None = None
-    width: int | None = None
-    successors: int | None = None
-    chunk: int | None = None
-    n: int | None = None
+    width: float | None = None
+    successors: float | None = None
+    chunk: float | None = None
+    n: float | None = None
     run: str = ""
     recorded_rows: int | None = None
 

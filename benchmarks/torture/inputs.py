@@ -1,6 +1,7 @@
-"""Bad input: every command is answered by one line ``error: …`` on standard error and exit code 2, and nothing is decoded.
+"""Bad input: every command is answered by one line ``error: …`` and exit code 2, and nothing is decoded.
 
-Half of it is what tests/harness/test_bad_input.py holds to name its culprit; the rest is more of the same kinds, for every verb.
+A third of it is what tests/harness/test_bad_input.py holds to name its culprit; the rest is more of the same kinds, for
+every verb.
 """
 
 import json
@@ -22,6 +23,7 @@ doc_to_text: "{{question}}"
 doc_to_target: ""
 metric_list: [{metric: bypass}]
 """
+SCORED = "process_results: !function metric.score\n"
 ROWS = '{"question": "a"}\n{"question": "b"}\n'
 GUIDER = "_target_: guiders.Guider\nbase: ${model.base}\n"
 CONFIG = {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]}
@@ -75,8 +77,11 @@ SWEEPS: list[tuple[str, Files]] = [
     ("task=mine.yaml", {"mine.yaml": TASK.replace("bypass", "no_such_metric"), "rows.jsonl": ROWS}),
     ("task=mine.yaml", {"mine.yaml": TASK.replace("test_split: test", "test_split: dev"), "rows.jsonl": ROWS}),
     ("task=mine.yaml", {"mine.yaml": TASK.replace("generate_until", "sing"), "rows.jsonl": ROWS}),
-    ("task=mine.yaml", {"mine.yaml": TASK + "process_results: !function metric.score\n", "rows.jsonl": ROWS}),
-    ("task=mine.yaml", {"mine.yaml": TASK + "process_results: !function metric.score\n", "rows.jsonl": ROWS, "metric.py": "1/0"}),
+    ("task=mine.yaml", {"mine.yaml": TASK + SCORED, "rows.jsonl": ROWS}),
+    (
+        "task=mine.yaml",
+        {"mine.yaml": TASK + SCORED, "rows.jsonl": ROWS, "metric.py": "1/0"},
+    ),
     ("task=nowhere.yaml", {}),
     ("task.data=nowhere.jsonl", {}),
     ("task.dev=no_such_task", {}),
@@ -161,7 +166,10 @@ def _of_tests(sweep: list[str]) -> Iterator[tuple[list[str], Files]]:
     for settings, *_ in _parameters(tests.test_what_can_be_known_is_said_before_anything_is_decoded):
         yield ["sweep", *sweep, *settings], {}
     for rows, task, _ in _parameters(tests.test_a_malformed_task_is_named_with_file_and_line):
-        yield ["sweep", *sweep, "task=mine.yaml"], {"mine.yaml": task, "rows.jsonl": "".join(f"{row}\n" for row in rows)}
+        yield (
+            ["sweep", *sweep, "task=mine.yaml"],
+            {"mine.yaml": task, "rows.jsonl": "".join(f"{row}\n" for row in rows)},
+        )
 
 
 def _parameters(test: Callable) -> list[tuple]:
@@ -189,5 +197,3 @@ def _case(number: int, arguments: list[str], files: Files) -> Case:
 
     word = arguments[-1] if arguments[0] == "sweep" else " ".join(arguments)
     return Case("inputs", f"{number} {word} {' '.join(files)}".strip().encode("unicode_escape").decode(), run)
-
-

@@ -12,7 +12,17 @@ import torch
 
 from guiders.guider import Guider
 from guiders.kv.log_probs import log_probs, row_blocks
-from guiders.sampling import WIDTH, Sampling, cumulated_blocks, distribution, divergence, draw, invert, reference
+from guiders.sampling import (
+    WIDTH,
+    Sampling,
+    cumulated_blocks,
+    distribution,
+    divergence,
+    drafted,
+    draw,
+    invert,
+    reference,
+)
 
 
 @dataclass
@@ -93,13 +103,18 @@ def _rows(
     guided = guider.combine(logits) if guided is None else guided
     base = logits[0][..., : guided.shape[-1]]
     differs = guided.argmax(-1) != base.argmax(-1) if changed else None
-    if sampling.temperature and not sampling.top_k and sampling.top_p == 1:
+    if sampling.temperature and not sampling.cuts and sampling.coupling == "inverse" and guider.draft is None:
         tokens, finite, kl_base, over_base = _uncut(guided, base, numbers, sampling.temperature, kl)
     else:
         probabilities = distribution(guided, sampling)
         # at temperature 0 all mass is on one token, whatever the logits are
         finite = torch.isfinite(probabilities.sum(-1) if sampling.temperature else guided.amax(-1))
-        tokens = _readable(draw(probabilities, numbers), finite)
+        if guider.draft is None:
+            drawn = draw(probabilities, numbers, sampling.coupling)
+        else:
+            draft = logits[guider.draft][..., : probabilities.shape[-1]].to(probabilities)
+            drawn = drafted(probabilities, distribution(draft, sampling), numbers)
+        tokens = _readable(drawn, finite)
         kl_base = over_base = None
         if kl:
             log_base = reference(base.to(guided.dtype), sampling)

@@ -45,7 +45,8 @@ def check(guider: Guider, prompts: Sequence, sampling: Sampling, tolerance: floa
     arrival_does_not_matter(guider, prompts, sampling)
     ended_takes_one_slot(guider, prompts, sampling)
     if guider.value is not None:
-        cached_value_equals_rescore(guider, prompts, sampling, tolerance)
+        if not getattr(guider.value, "together", False):
+            cached_value_equals_rescore(guider, prompts, sampling, tolerance)
         if not any(getattr(guide, "chance", False) for guide in guider.guides):
             unlimited_chunk_equals_best_of(guider, prompts, sampling)
 
@@ -173,7 +174,9 @@ def cached_value_equals_rescore(guider: Guider, prompts: Sequence, sampling: Sam
     for generation in decode(replace(guider, search=search), prompts, sampling):
         ended = generation.finish_reason != "length"
         prompt, tokens = prompts[generation.index], list(generation.tokens)
-        (slow,) = guider.value.rescore(guider, prompt, [tokens], [ended], sampling.stop)
+        (slow,) = getattr(guider.value, "finished", guider.value).rescore(
+            guider, prompt, [tokens], [ended], sampling.stop
+        )
         expected = {"at once": whole_value(guider, prompt, tokens, ended, sampling.stop), "by the slow formula": slow}
         for how, value in expected.items():
             _near(
@@ -262,8 +265,7 @@ def whole_value(guider: Guider, prompt: object, tokens: list[int], ended: bool, 
     """The value of a response, by a new scorer that is given all of it as one chunk."""
     alone = replace(guider, token=None, search=ChunkBeam(1, 1, None))
     assert alone.value is not None
-    scorer = alone.value.scorer(alone, 1, len(tokens))
-    device = guider.base.device
+    scorer, device = alone.value.scorer(alone, 1, len(tokens)), guider.base.device
     scorer.admit([0], [prompt])
     chunk = Chunk(
         tokens=torch.tensor([[[tokens]]], device=device),
@@ -273,6 +275,8 @@ def whole_value(guider: Guider, prompt: object, tokens: list[int], ended: bool, 
         log_ratio=None,
         responses=lambda: [[tokens]],
         text=lambda response: whole_characters(guider.base, response, stops),
+        over=torch.ones(1, 1, 1, dtype=torch.bool, device=device),
+        stop=stops,
     )
     return float(scorer.score(chunk))
 

@@ -166,6 +166,11 @@ class Guidance:
         """What all guides say of a finished response; a later guide's word counts."""
         return {name: said for state in self.states for name, said in state.notes(slot, survivor).items()}
 
+    @property
+    def evaluated(self) -> int:
+        """Positions that states' own models have computed so far (`GuideState.evaluated`)."""
+        return sum(getattr(state, "evaluated", 0) for state in self.states)
+
     def passes(self, counts: torch.Tensor, survivors: torch.Tensor) -> torch.Tensor:
         """Positions that a chunk needed beside the lanes' own steps: ``[P]``, peeks among them."""
         return sum((state.passes(counts, survivors) for state in self.states), self.peeked.clone())

@@ -29,6 +29,8 @@ class TokenGuide(Protocol):
     Attributes:
         memory: False: additive, `shift` alone is called; True: `state` is.
         with_base: the shift depends on the base's logits, which come first then.
+        draft: the place among `models` of the one that drafts the tokens; None: none does. The law stays the guided one
+            (`guiders.sampling.drafted`).
         chance: it draws uniform numbers of its own (`View.numbers`). At a chunk's first column the successors of a
             survivor share them, so that chunk beam search without a chunk limit is not best-of-(W·K) then.
         normalised: what it gives is a distribution over the next token, so that texts can be scored under it.
@@ -36,6 +38,7 @@ class TokenGuide(Protocol):
 
     memory: bool = False
     with_base: bool = False
+    draft: int | None = None
     normalised: bool = True
     chance: bool = False
 
@@ -48,6 +51,13 @@ class TokenGuide(Protocol):
     @abstractmethod
     def off(self) -> "TokenGuide":
         """The same guide switched off: the guider then is its base, token for token."""
+
+    def check_base(self, base: LM) -> None:
+        """Can it guide this base? Asked when the guider is made, before any weights are read.
+
+        Raises:
+            GuiderError: it can't, as its settings name what the base's tokenizer lacks.
+        """
 
     def check(self) -> None:
         """Are its models of the right kind? Asked once the weights may be read.
@@ -107,6 +117,9 @@ class GuideState(Protocol):
 
     Its life: prompts are admitted to slots; `guide` is asked before every token and `weigh` after it; at the end of a
     chunk `commit` says which rows live on. All tensors are on the base's device.
+
+    Attributes:
+        evaluated: positions that models which only this state runs have computed so far; it may be left out.
     """
 
     def admit(self, slots: list[int], prompts: list) -> None:

@@ -9,6 +9,7 @@ from harness.config.schema import Sweep
 from harness.config.task_file import task_file
 from harness.judges.config import OpenAISpec, judge_spec
 from harness.progress import duration
+from harness.sweep.pace import measured
 from harness.trials import requirements
 from harness.trials.composed import composed_sweep
 from harness.trials.requirements import Need
@@ -123,7 +124,10 @@ def _size(size: float) -> str:
 
 def _time(sweep: Sweep, settings: list[Setting], needs: list[Need]) -> str:
     asked = requirements.prompts(sweep)
-    found = requirements.seconds(sweep, settings, needs, asked or PER)
+    tokens = requirements.limit(sweep)
+    pace = None if tokens is None else measured(sweep, settings, needs, tokens)
+    found = requirements.seconds(sweep, settings, needs, asked or PER, pace)
     if found is None:
         return "a time that can't be told before the models are there"
-    return f"about {duration(found)} of decoding" + ("" if asked else f" for every {PER} prompts")
+    how = "as a few prompts took" if pace else "by the sizes of the models, which can be several times off,"
+    return f"about {duration(found)} of decoding {how}" + ("" if asked else f" for every {PER} prompts")

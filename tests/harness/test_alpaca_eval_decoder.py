@@ -59,5 +59,8 @@ def test_the_decoder_gives_one_of_each_per_prompt_in_order(overrides):
     assert {name: len(values) for name, values in found.items()} == dict.fromkeys(found, 3)
     assert decoder(prompts[::-1], max_tokens=5, temperature=1.0)["completions"] == found["completions"][::-1]
     assert decoder(prompts, max_tokens=5, temperature=1.0, seed=9)["completions"] != found["completions"]
+    greedy = decoder(prompts, max_tokens=5, temperature=0)["completions"]
+    assert decoder(prompts, max_tokens=5, temperature=1.0, min_p=1.0)["completions"] == greedy
+    assert Decoder([*overrides, "sampling.min_p=1.0"])(prompts, max_tokens=5, seed=4)["completions"] == greedy
     with pytest.raises(UserError, match="num_beams"):
         decoder(prompts, num_beams=4)
