@@ -113,7 +113,9 @@ def _layers(config: Any) -> int:
 def _bytes_of_a_token(lm: LM) -> int:
     """Of its keys and values in all layers."""
     config = lm.config
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    heads = getattr(config, "num_key_value_heads", None) or getattr(config, "num_attention_heads", None)
+    if not heads:  # a model without attention keeps no keys and values
+        return 0
     keys = values = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     if getattr(config, "kv_lora_rank", None) and hasattr(config, "qk_nope_head_dim"):  # latent attention, expanded
         heads, values = config.num_attention_heads, config.v_head_dim
