@@ -58,7 +58,8 @@ def needed(guider: Guider, prompt: int, limit: int, device: str = "cpu") -> Need
         token, layers = _bytes_of_a_token(lm), max(1, _layers(config))
         caches += token * (_aligned(prompt) + survivors * history + rows * columns)
         logits += size * (config.vocab_size if head else 1) * (1 + survivors + rows)
-        activations = size * WIDTHS * config.hidden_size + 8 * config.num_attention_heads * tokens
+        width, heads = (getattr(config, name, 0) for name in ("hidden_size", "num_attention_heads"))
+        activations = size * WIDTHS * width + 8 * heads * tokens
         work = max(work, token // layers * survivors * history + rows * activations)
     # on a CPU a few rows at a time pass through the vocabulary
     copies = 3 if device != "cpu" else int(bool(guider.remembering))
@@ -106,7 +107,7 @@ def _layers(config: Any) -> int:
     """Layers that cache keys and values."""
     kinds = getattr(config, "layer_types", None)
     if not kinds:
-        return int(config.num_hidden_layers)
+        return int(getattr(config, "num_hidden_layers", 0))
     return sum("attention" in kind and "linear" not in kind for kind in kinds)
 
 
