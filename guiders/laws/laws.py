@@ -108,15 +108,14 @@ def cached_logits_equal_formula(guider: Guider, prompts: Sequence, sampling: Sam
             stepped, formula, tolerance, f"prompt {generation.index}: guided log-probabilities, cached and by formula"
         )
         total = stepped.gather(-1, torch.tensor(tokens, device=stepped.device)[:, None]).sum()
-        if not all(getattr(guide, "normalised", True) for guide in guider.guides):
-            continue
-        said = token_log_probs(alone, [(prompt, tokens)])[0].total
-        _near(
-            torch.tensor(said, dtype=torch.float64),
-            total.cpu(),
-            tolerance * len(tokens),
-            f"prompt {generation.index}: token_log_probs",
-        )
+        if all(getattr(guide, "normalised", True) for guide in guider.guides):
+            said = token_log_probs(alone, [(prompt, tokens)])[0].total
+            _near(
+                torch.tensor(said, dtype=torch.float64),
+                total.cpu(),
+                tolerance * len(tokens),
+                f"prompt {generation.index}: token_log_probs",
+            )
 
 
 def batch_mates_do_not_matter(guider: Guider, prompts: Sequence, sampling: Sampling) -> None:
