@@ -6,7 +6,9 @@ graph launches them at once. One step is captured, not a chunk: which column it 
 that a graph serves all steps for as long as the caches are read to the same column.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -57,19 +59,15 @@ class Steps:
     def first(self, n: int) -> "Steps":
         """Of the first n columns, in tensors of its own."""
         columns = ("tokens", "numbers", "kl", "over_base", "ratios", "changed", "weights")
-        return Steps(
-            **{
-                name: None if x is None else (x[..., :n] if name in columns else x).clone()
-                for name, x in vars(self).items()
-            }
-        )
+        cut = {name: (x[..., :n] if name in columns else x).clone() for name, x in self.tensors().items()}
+        return Steps(**(vars(self) | cut))
 
 
 class Stepper:
     """Draws tokens for all rows, step by step.
 
     Args:
-        lanes: the base's, then the token guides'. wanted: see `Scorer.wants_ratio`. trace: record `Steps.changed`.
+        lanes: of `Guider.models`. wanted: see `Scorer.wants_ratio`. trace: record `Steps.changed`.
         graphs: replay CUDA graphs; the lanes must be fixed.
         guidance: the guides with a memory, where there are some; its chunk has begun when `run` is called.
 
@@ -82,9 +80,9 @@ class Stepper:
         guider: Guider,
         sampling: Sampling,
         lanes: list[Lane],
-        wanted: int | None,
-        trace,
-        graphs,
+        wanted: tuple[int, int] | None,
+        trace: bool,
+        graphs: bool,
         guidance: Guidance | None = None,
     ):
         if graphs and guidance:
@@ -98,10 +96,10 @@ class Stepper:
         last = self.ends.after(guider.base)
         self.last = _members(last, guider.base) if last else None
         self.look = 4 if self.ends.ragged else QUANTUM  # steps between looks at whether all rows are done
-        self.measures_kl = bool(guider.guides) or sampling.temperature == 0 or sampling.top_k > 0 or sampling.top_p < 1
+        self.measures_kl = bool(guider.guides) or sampling.temperature == 0 or sampling.cuts
         self.graphs = Graphs(self.step, lanes) if graphs else None
 
-    def run(self, active, ended, remaining, numbers) -> Steps:
+    def run(self, active: torch.Tensor, ended: torch.Tensor, remaining: torch.Tensor, numbers: torch.Tensor) -> Steps:
         """Step to the next boundary.
 
         Args:
@@ -131,7 +129,7 @@ class Stepper:
             )
         return taken.first(n) if self.graphs or n < numbers.shape[-1] else taken
 
-    def begin(self, active, ended, remaining, numbers) -> Steps:
+    def begin(self, active: torch.Tensor, ended: torch.Tensor, remaining: torch.Tensor, numbers: torch.Tensor) -> Steps:
         """Nothing done yet; see `run`."""
         shape, device = numbers.shape, numbers.device
         zeros = torch.zeros(shape, dtype=torch.float64, device=device)
@@ -171,14 +169,15 @@ class Stepper:
         tokens = torch.where(taken.alive, new.tokens if first else new.tokens[..., 0], 0)
         _put(taken.tokens, t, tokens)
         if self.guidance and (weights := self.guidance.weigh(tokens)) is not None:
+            assert taken.weights is not None  # as there is guidance
             _put(taken.weights, t, weights)
-        if taken.ratios is not None:
+        if taken.ratios is not None and new.ratio is not None:
             _put(taken.ratios, t, new.ratio if first else new.ratio[..., 0])
         if new.kl is not None:
             _put(taken.kl, t, of_rows(new.kl))
         if taken.over_base is not None and new.over_base is not None:
             _put(taken.over_base, t, new.over_base if first else new.over_base[..., 0])
-        if taken.changed is not None:
+        if taken.changed is not None and new.changed is not None:
             _put(taken.changed, t, of_rows(new.changed))
         taken.finite &= (of_rows(new.finite) | ~taken.alive).all()
         taken.counts += taken.alive
@@ -197,12 +196,12 @@ class Graphs:
         step: ``(taken, column)``; reads the lanes besides.
     """
 
-    def __init__(self, step, lanes: list[Lane]):
+    def __init__(self, step: Callable[[Steps, int | torch.Tensor], None], lanes: list[Lane]):
         self.one, self.lanes = step, lanes
         self.taken: Steps | None = None
         self.places: tuple = ()
-        self.replays: dict = {}
-        self.pool = None
+        self.replays: dict[tuple, Callable[[], None] | None] = {}
+        self.pool: Any = None  # a handle, of a private type of torch
 
     def hold(self, taken: Steps) -> Steps:
         """The same state, in the memory that the graphs work on."""
@@ -228,16 +227,16 @@ class Graphs:
             self.replays[key] = None
             self.eager()
             return
-        if self.replays[key] is None:
-            self.replays[key] = self.capture()
-        self.replays[key]()
+        replay = self.replays[key] = self.replays[key] or self.capture()
+        replay()
 
     def eager(self) -> None:
         """One step, now; ready for the next one."""
+        assert self.taken is not None  # `hold` comes first
         self.one(self.taken, self.taken.column)
         self.taken.column += 1
 
-    def capture(self):
+    def capture(self) -> Callable[[], None]:
         """A function that does what `eager` does, wherever the columns are."""
         if not torch.cuda.is_available():
             raise GuiderError("CUDA graphs need a CUDA device; leave graphs off")
@@ -248,8 +247,8 @@ class Graphs:
         return graph.replay
 
 
-def _members(ids: tuple[int, ...], base: LM) -> torch.Tensor:
-    """A table ``[V]``: is this id among them? ``torch.isin`` sorts where they are many, and waits for the device."""
+def _members(ids: Sequence[int], base: LM) -> torch.Tensor:
+    """Which ids are among these, ``[V]``: ``torch.isin`` sorts where there are many, which waits for the device."""
     table = torch.zeros(max(base.config.vocab_size, *ids, 0) + 1, dtype=torch.bool, device=base.device)
     table[torch.tensor(ids, dtype=torch.long, device=base.device)] = True
     return table

@@ -12,16 +12,18 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import torch
 
 from guiders.decoding.engine import Engine
 from guiders.decoding.generate import generate
 from guiders.decoding.stops import whole_characters
-from guiders.guider import Generation, Guider
+from guiders.guider import Generation, Guider, with_base
 from guiders.kv.exclusive import exclusive
 from guiders.kv.lane import Lane
 from guiders.laws.replay import replayed
+from guiders.models.lm import LM
 from guiders.sampling import Sampling, signed_key
 from guiders.score import token_log_probs
 from guiders.search import BestOfN, ChunkBeam, Sample
@@ -43,12 +45,13 @@ def check(guider: Guider, prompts: Sequence, sampling: Sampling, tolerance: floa
     arrival_does_not_matter(guider, prompts, sampling)
     ended_takes_one_slot(guider, prompts, sampling)
     if guider.value is not None:
-        cached_value_equals_rescore(guider, prompts, sampling, tolerance)
+        if not getattr(guider.value, "together", False):
+            cached_value_equals_rescore(guider, prompts, sampling, tolerance)
         if not any(getattr(guide, "chance", False) for guide in guider.guides):
             unlimited_chunk_equals_best_of(guider, prompts, sampling)
 
 
-def decode(guider: Guider, prompts: Sequence, sampling: Sampling, **options) -> list[Generation]:
+def decode(guider: Guider, prompts: Sequence, sampling: Sampling, **options: Any) -> list[Generation]:
     """All generations, in the order of the prompts."""
     return sorted(generate(guider, prompts, sampling, **options), key=lambda generation: generation.index)
 
@@ -67,11 +70,12 @@ def off_equals_base(guider: Guider, prompts: Sequence, sampling: Sampling) -> No
 def greedy_equals_transformers(guider: Guider, prompts: Sequence, max_new_tokens: int) -> None:
     """W=K=1 at temperature 0, unguided, writes what transformers' greedy ``generate`` writes."""
     base = guider.base
+    model: Any = base.model  # of transformers, with its `generate`
     search = Sample() if guider.value is None else ChunkBeam(1, 1, 3)
     alone = replace(guider, token=None, search=search)
     for ours in decode(alone, prompts, Sampling(temperature=0, max_new_tokens=max_new_tokens)):
         ids = base.encode_prompt(prompts[ours.index])
-        written = base.model.generate(
+        written = model.generate(
             torch.tensor([ids], device=base.device),
             attention_mask=torch.ones(1, len(ids), dtype=torch.long, device=base.device),
             do_sample=False,
@@ -93,21 +97,23 @@ def cached_logits_equal_formula(guider: Guider, prompts: Sequence, sampling: Sam
     alone = replace(guider, search=Sample())
     for generation in decode(alone, prompts, sampling):
         prompt, tokens = prompts[generation.index], list(generation.tokens)
-        stepped, shift = stepped_log_probs(alone, prompt, tokens, length=3), 0.0
+        stepped = stepped_log_probs(alone, prompt, tokens, length=3)
         if guider.remembering:
             formula = torch.stack(replayed(alone, prompt, tokens)[:-1]).log_softmax(-1)
         else:
             whole = [_uncached(lm, lm.encode_prompt(prompt), tokens) for lm in guider.models]
             width = min(x.shape[-1] for x in whole)
-            rest = [x[:, :width] for x in whole[1:]]
+            formula, *_ = whole = [x[:, :width] for x in whole]
             for guide in guider.guides:
-                some, rest = rest[: len(guide.models)], rest[len(guide.models) :]
-                shift = shift + guide.shift(*some)
-            formula = (whole[0][:, :width] + shift).log_softmax(-1)
+                own = [whole[place] for place in guider.places(guide)]
+                formula = formula + guide.shift(*((whole[0], *own) if with_base(guide) else own))
+            formula = formula.log_softmax(-1)
         _near(
             stepped, formula, tolerance, f"prompt {generation.index}: guided log-probabilities, cached and by formula"
         )
         total = stepped.gather(-1, torch.tensor(tokens, device=stepped.device)[:, None]).sum()
+        if not all(getattr(guide, "normalised", True) for guide in guider.guides):
+            continue
         said = token_log_probs(alone, [(prompt, tokens)])[0].total
         _near(
             torch.tensor(said, dtype=torch.float64),
@@ -163,11 +169,14 @@ def arrival_does_not_matter(guider: Guider, prompts: Sequence, sampling: Samplin
 def cached_value_equals_rescore(guider: Guider, prompts: Sequence, sampling: Sampling, tolerance: float = 1e-6) -> None:
     """The value that chose a response, gathered chunk by chunk, equals that of the whole response at once, by the
     same scorer and by the slow formula (`Value.rescore`)."""
+    assert guider.value is not None
     search = guider.search if guider.search.scores == "boundary" else ChunkBeam(2, 2, 3)
     for generation in decode(replace(guider, search=search), prompts, sampling):
         ended = generation.finish_reason != "length"
         prompt, tokens = prompts[generation.index], list(generation.tokens)
-        (slow,) = guider.value.rescore(guider, prompt, [tokens], [ended], sampling.stop)
+        (slow,) = getattr(guider.value, "finished", guider.value).rescore(
+            guider, prompt, [tokens], [ended], sampling.stop
+        )
         expected = {"at once": whole_value(guider, prompt, tokens, ended, sampling.stop), "by the slow formula": slow}
         for how, value in expected.items():
             _near(
@@ -192,6 +201,7 @@ def ended_takes_one_slot(guider: Guider, prompts: Sequence, sampling: Sampling) 
         return
     for generation in decode(guider, prompts, sampling, trace=True):
         before: Counter = Counter()
+        assert generation.trace is not None
         for chunk in generation.trace["chunks"]:
             now = Counter((h["text"], h["value"]) for h in chunk["hypotheses"] if h["ended"])
             for hypothesis, copies in before.items():
@@ -223,7 +233,7 @@ def follows(observed: Mapping, probabilities: Mapping, least: float = 1e-3) -> N
 
 
 @torch.inference_mode()
-def stepped_log_probs(guider: Guider, prompt, tokens: list[int], length: int) -> torch.Tensor:
+def stepped_log_probs(guider: Guider, prompt: object, tokens: list[int], length: int) -> torch.Tensor:
     """Guided log-probabilities ``[n, V]`` before every token, stepping through the caches in chunks of `length`."""
     lanes = [Lane(lm, 1, 1, 1, length) for lm in guider.models]
     zero, steps = torch.zeros(1, 1, dtype=torch.long, device=guider.base.device), []
@@ -251,11 +261,11 @@ def stepped_log_probs(guider: Guider, prompt, tokens: list[int], length: int) ->
 
 
 @torch.inference_mode()
-def whole_value(guider: Guider, prompt, tokens: list[int], ended: bool, stops: tuple[str, ...] = ()) -> float:
+def whole_value(guider: Guider, prompt: object, tokens: list[int], ended: bool, stops: tuple[str, ...] = ()) -> float:
     """The value of a response, by a new scorer that is given all of it as one chunk."""
     alone = replace(guider, token=None, search=ChunkBeam(1, 1, None))
-    scorer = alone.value.scorer(alone, 1, len(tokens))
-    device = guider.base.device
+    assert alone.value is not None
+    scorer, device = alone.value.scorer(alone, 1, len(tokens)), guider.base.device
     scorer.admit([0], [prompt])
     chunk = Chunk(
         tokens=torch.tensor([[[tokens]]], device=device),
@@ -265,11 +275,13 @@ def whole_value(guider: Guider, prompt, tokens: list[int], ended: bool, stops: t
         log_ratio=None,
         responses=lambda: [[tokens]],
         text=lambda response: whole_characters(guider.base, response, stops),
+        over=torch.ones(1, 1, 1, dtype=torch.bool, device=device),
+        stop=stops,
     )
     return float(scorer.score(chunk))
 
 
-def _uncached(lm, prompt: list[int], tokens: list[int]) -> torch.Tensor:
+def _uncached(lm: LM, prompt: list[int], tokens: list[int]) -> torch.Tensor:
     """Logits ``[n, V]`` before every token of the response, each from a text of its own."""
     texts = [prompt + tokens[:i] for i in range(len(tokens))]
     with exclusive(lm.model):

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
-
 from guiders.kv.exclusive import exclusive
 from guiders.models.classifier import Classifier
-from guiders.models.prompt import LongPrompt, as_text
-from guiders.value.protocol import Value
+from guiders.models.lm import LM
+from guiders.models.prompt import whole_text
+from guiders.value.protocol import Scorer, Value
 from guiders.value.rescore import shown
+from guiders.value.texts import Row, TextsScorer
 
 if TYPE_CHECKING:
     from guiders.guider import Guider
@@ -27,7 +27,7 @@ class Reward(Value):
 
     model: Classifier
 
-    def scorer(self, guider: "Guider", slots: int, columns: int):
+    def scorer(self, guider: "Guider", slots: int, columns: int) -> Scorer:
         return _RewardScorer(self.model, guider.base, slots)
 
     def rescore(
@@ -38,55 +38,21 @@ class Reward(Value):
         ended: Sequence[bool],
         stop: Sequence[str] = (),
     ) -> list[float]:
-        asked = as_text(guider.base, prompt)
-        asked = asked.prompt if isinstance(asked, LongPrompt) else asked
+        asked = whole_text(guider.base, prompt)
         return self.model.rewards([(asked, shown(guider.base, tokens, stop)) for tokens in responses]).tolist()
 
 
-class _RewardScorer:
+class _RewardScorer(TextsScorer):
     """Every row's text from its beginning at each boundary: a bidirectional classifier has no cache."""
 
-    wants_ratio = None
+    def __init__(self, model: Classifier, base: LM, slots: int):
+        super().__init__(base, slots)
+        self.model = model
 
-    def __init__(self, model: Classifier, base, slots: int):
-        self.model, self.base = model, base
-        self.prompts: list = [None] * slots
-        self._positions = torch.zeros(slots, dtype=torch.long)
-        self.evaluated = 0
-
-    def admit(self, slots, prompts):
-        for slot, prompt in zip(slots, prompts, strict=True):
-            prompt = as_text(self.base, prompt)
-            self.prompts[slot] = prompt.prompt if isinstance(prompt, LongPrompt) else prompt
-
-    def score(self, chunk):
-        asked = chunk.asked()
-        where, pairs = [], []
-        for slot, rows in enumerate(chunk.responses()):
-            for row, tokens in enumerate(rows):
-                if self.prompts[slot] is not None and asked[slot][row]:
-                    where.append((slot, row))
-                    pairs.append((self.prompts[slot], chunk.text(tokens)))
-        values = torch.zeros(chunk.counts.shape, dtype=torch.float64).flatten(1)
-        self._positions.zero_()
+    def values(self, rows: list[Row]) -> list[tuple[float, int]]:
+        pairs = [(row.prompt, row.text) for row in rows]
         with exclusive(self.model.model):  # what other threads have it read is not this decoder's
             before = self.model.evaluated
             rewards = self.model.rewards(pairs).tolist()
             self.evaluated += self.model.evaluated - before
-        for (slot, row), pair, reward in zip(where, pairs, rewards, strict=True):
-            values[slot, row] = reward
-            self._positions[slot] += self.model.positions(*pair)
-        return values.view(chunk.counts.shape).to(chunk.values)
-
-    def commit(self, parents, rows, counts, pending, identity, starts=None):
-        pass
-
-    def keep(self, slots):
-        self.prompts = [self.prompts[slot] for slot in slots.tolist()]
-        self._positions = self._positions[slots.cpu()]
-
-    def shrink(self, longest):
-        pass
-
-    def passes(self, counts, survivors):
-        return self._positions.to(survivors)
+        return [(reward, self.model.positions(*pair)) for reward, pair in zip(rewards, pairs, strict=True)]

@@ -3,7 +3,7 @@
 import torch
 
 from guiders import LM, Guider
-from harness.bench.floor import chunks
+from harness.bench.floor import chunks, output_head
 
 
 def step_bytes(guider: Guider, prompt_lengths: list[int], new_tokens: int) -> float:
@@ -20,7 +20,7 @@ def chunk_bytes(guider: Guider, prompt_lengths: list[int], start: int, size: int
 
     The base and the token guides read theirs at every step, a value once per chunk.
     """
-    stepping = [guider.base, *(lm for guide in guider.guides for lm in guide.models)]
+    stepping = guider.models
     reads = () if guider.value is None else guider.value.reads(guider)
     total = 0
     for lm in stepping:
@@ -47,7 +47,7 @@ def token_bytes(lm: LM) -> int:
 
 def weight_bytes(lm: LM) -> int:
     """Bytes of the weights that a step reads: all but tables that are looked up (a tied one is the head's as well)."""
-    output = getattr(lm.model, "score_head", None) or lm.model.get_output_embeddings()
+    output = output_head(lm)
     looked_up = {
         id(module.weight): module.weight.nbytes
         for module in lm.model.modules()

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 
 from pydantic import AfterValidator, Field
 
@@ -12,6 +12,9 @@ from harness.config.schema import Count, Part, validated
 from harness.errors import UserError
 from harness.judges.address import check_url, check_variable, key_of
 from harness.records.judgement import Judgement, Pair
+
+if TYPE_CHECKING:
+    from harness.judges.reward_model import RewardModels
 
 
 def _finite(value: float) -> float:
@@ -45,6 +48,7 @@ class OpenAISpec(Part):
     model: str | None
     base_url: str
     key_env: str
+    insecure: bool = False
     in_flight: Count
     requests_per_minute: Positive | None
     retries: Annotated[int, Field(ge=0)]
@@ -116,14 +120,15 @@ def check_ready(spec: OpenAISpec | ReplaySpec | RewardSpec) -> None:
     """Hold a judge to what can be known before it is asked anything; no library is imported.
 
     Raises:
-        UserError: no key for OpenAI's own server, an annotator that AlpacaEval does not have, no file of answers.
+        UserError: no key for OpenAI's own server, a key that would go unencrypted, an annotator that AlpacaEval does
+            not have, no file of answers.
     """
     if isinstance(spec, OpenAISpec | ReplaySpec):
         from harness.adapters.annotators import annotator_file
 
         annotator_file(spec.annotator)
     if isinstance(spec, OpenAISpec):
-        key_of(spec.base_url, spec.key_env)
+        key_of(spec.base_url, spec.key_env, spec.insecure)
     if isinstance(spec, ReplaySpec) and spec.answers is not None and not Path(spec.answers).is_file():
         raise UserError(f"judge.answers={spec.answers}: no such file; record answers with judge=openai")
 
@@ -144,11 +149,14 @@ class Judge(Protocol):
         ...
 
 
-def build_judge(spec: OpenAISpec | ReplaySpec | RewardSpec, task: str | None = None) -> Judge:
+def build_judge(
+    spec: OpenAISpec | ReplaySpec | RewardSpec, task: str | None = None, rewards: "RewardModels | None" = None
+) -> Judge:
     """The judge that a configuration describes.
 
     Args:
         task: the task's name, for a reward judge without a model: its gold reward.
+        rewards: the reward models that the run has already.
     """
     settings = spec.model_dump(exclude={"name", "max_missing"})
     if spec.name == "openai":
@@ -161,8 +169,9 @@ def build_judge(spec: OpenAISpec | ReplaySpec | RewardSpec, task: str | None = N
 
         return ReplayJudge(**settings)
     from harness.judges.reward import RewardJudge
-    from harness.judges.reward_model import RewardModel, gold_reward
+    from harness.judges.reward_model import RewardModels, gold_reward
 
     if spec.model is not None:
-        return RewardJudge(f"reward:{spec.model}", RewardModel(**settings))
+        path = settings.pop("model")
+        return RewardJudge(f"reward:{spec.model}", (rewards or RewardModels()).get(path, **settings))
     return RewardJudge(f"gold:{task}", gold_reward(task))

@@ -39,7 +39,7 @@ class Recorder:
 
     @property
     def is_complete(self) -> bool:
-        return all(self._has(one) for one in self.prompts)
+        return not any(map(self.lacks, self.prompts))
 
     def blocks(self, guider: dict, sampling: "Sampling") -> Iterator[Block]:
         """The blocks of which any record is missing.
@@ -49,14 +49,14 @@ class Recorder:
         """
         for start in range(0, len(self.prompts), self.block):
             block = self.prompts[start : start + self.block]
-            if not all(self._has(one) for one in block):
+            if any(map(self.lacks, block)):
                 yield Block(self.trial.id, guider, start, tuple(block), sampling)
 
     def add(self, block: Block, generations: "Sequence[Generation]") -> int:
         """Record what a block lacked; how many records that are. They are on the disk when this returns."""
         new = []
         for place, (one, generation) in enumerate(zip(block.prompts, generations, strict=True), block.start):
-            row = record(place, one.text, generation)
+            row = record(place, one, generation)
             if row["key"] not in self._rows:
                 self._rows[row["key"]] = row
                 new.append(row)
@@ -74,16 +74,17 @@ class Recorder:
         """How many prompts were too long and lost their beginning."""
         return sum(self._rows[prompt_key(one.text)].get("truncated", 0) > 0 for one in self.prompts)
 
-    def _has(self, one: Asked) -> bool:
-        return prompt_key(one.text) in self._rows
+    def lacks(self, one: Asked) -> bool:
+        """Is a prompt not recorded yet?"""
+        return prompt_key(one.text) not in self._rows
 
 
-def record(index: int, prompt: str, generation: "Generation") -> dict:
+def record(index: int, asked: Asked, generation: "Generation") -> dict:
     """A row of ``records/TRIAL.jsonl``."""
     row = {
-        "key": prompt_key(prompt),
+        "key": prompt_key(asked.text),
         "index": index,
-        "prompt": prompt,
+        "prompt": asked.text,
         "response": generation.text,
         "n_tokens": len(generation.tokens),
         "finish_reason": generation.finish_reason,
@@ -95,8 +96,12 @@ def record(index: int, prompt: str, generation: "Generation") -> dict:
         "computed_passes": generation.computed_passes,
         "seconds": generation.seconds,
     }
+    if asked.wrapped is not None:
+        row["wrapped"] = asked.wrapped
     if generation.truncated:
         row["truncated"] = generation.truncated
+    if generation.notes:
+        row["notes"] = generation.notes
     if generation.trace is not None:
         row["trace"] = generation.trace
     return row

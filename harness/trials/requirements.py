@@ -1,8 +1,10 @@
 """What a sweep needs of a machine: its models, their sizes, and the arithmetic of memory and time. No downloads."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 from harness.config.schema import Sweep
 from harness.config.task_file import read_yaml
@@ -78,9 +80,9 @@ def _need(path: str | None, dtype: str, roles: tuple[str, ...]) -> Need:
 
 def _embedded_bytes(name: str) -> int:
     """Of an embedded model's weights: a GPT-2's 12 · layers · width² and its embeddings of tokens and positions."""
-    from harness.models.embedded import Recipe
+    from harness.models.embedded import EmbeddedRecipe
 
-    recipe = Recipe()
+    recipe = EmbeddedRecipe()
     width, layers, _ = recipe.base if name == "base" else recipe.guide
     return BYTES["float32"] * (12 * layers * width**2 + (recipe.vocab + recipe.positions) * width)
 
@@ -91,12 +93,18 @@ def _cached(path: str) -> str:
     return "cached" if isinstance(try_to_load_from_cache(path, "config.json"), str) else "hub"
 
 
+def weights(sweep: Sweep, settings: list[Setting]) -> int:
+    """Bytes of all models as they are loaded, as far as their sizes are known."""
+    return sum(need.memory or 0 for need in models(sweep, settings))
+
+
 def memory(sweep: Sweep, needs: list[Need]) -> int | None:
     """Bytes that the weights and the caches of all models take together; None where a model's size is not known."""
-    if any(need.memory is None for need in needs):
+    weights = [need.memory for need in needs if need.memory is not None]
+    if len(weights) < len(needs):
         return None
     tokens = sweep.batch_tokens or BATCH_TOKENS
-    return int(sum(need.memory + tokens * need.cache for need in needs))
+    return sum(weights) + int(tokens * sum(need.cache for need in needs))
 
 
 def prompts(sweep: Sweep) -> int | None:
@@ -104,27 +112,43 @@ def prompts(sweep: Sweep) -> int | None:
     return sweep.task.n_test or PROMPTS.get(str(sweep.task.name))
 
 
-def seconds(sweep: Sweep, settings: list[Setting], needs: list[Need], asked: int) -> float | None:
-    """A rough estimate of the decoding time: two operations per parameter and token of every row of every trial, at a
-    rate that decoding reaches on such a device; None where a size or the limit of a response is not known.
+def seconds(
+    sweep: Sweep,
+    settings: list[Setting],
+    needs: list[Need],
+    asked: int,
+    pace: Mapping[tuple[str, int], float] | None = None,
+) -> float | None:
+    """The decoding time of all trials; None where a size or the limit of a response is not known.
 
     Args:
         asked: prompts of the test split.
+        pace: (method, rows) -> seconds of a response, as measured (`harness.sweep.pace`). Where it is None, two
+            operations per parameter and token of every row, at a rate that decoding reaches on such a device.
     """
-    tokens = sweep.sampling.max_new_tokens or _limit(sweep)
-    by_path = {need.path: need for need in needs}
+    tokens = limit(sweep)
     if tokens is None or any(need.memory is None for need in needs):
         return None
-    operations = 0.0
+    memory_of = {need.path: need.memory or 0 for need in needs}
+    rate = RATES.get(sweep.device.partition(":")[0], RATES["cpu"])
+    by_method: dict[str, list[float]] = {}
     for setting in settings:
-        used = [(spec["path"], BYTES[spec["dtype"]]) for _, spec in places(setting.config)]
-        parameters = sum(by_path[path].memory / width for path, width in used)
-        operations += 2 * parameters * tokens * setting.rows
-    per_setting = operations / max(1, len(settings))
-    dev = (sweep.task.n_dev or math.ceil(asked / 2)) * len(sweep.select.seeds) if sweep.select.metric else 0
-    methods = len({setting.method for setting in settings}) if sweep.select.metric else len(settings)
-    samples = dev * len(settings) + asked * len(sweep.seeds) * methods
-    return samples * per_setting / RATES.get(sweep.device.partition(":")[0], RATES["cpu"])
+        if pace is not None:
+            each = pace[setting.method, setting.rows]
+        else:
+            used = [(spec["path"], BYTES[spec["dtype"]]) for _, spec in places(setting.config)]
+            each = 2 * sum(memory_of[path] / width for path, width in used) * tokens * setting.rows / rate
+        by_method.setdefault(setting.method, []).append(each)
+    everything = sum(map(sum, by_method.values()))
+    if not sweep.select.metric:
+        return asked * len(sweep.seeds) * everything
+    dev = (sweep.task.n_dev or math.ceil(asked / 2)) * len(sweep.select.seeds)
+    return dev * everything + asked * len(sweep.seeds) * sum(map(fmean, by_method.values()))
+
+
+def limit(sweep: Sweep) -> int | None:
+    """Tokens of a response at most; None where only a task that is not this package's says so."""
+    return sweep.sampling.max_new_tokens or _limit(sweep)
 
 
 def _limit(sweep: Sweep) -> int | None:

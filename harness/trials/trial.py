@@ -13,11 +13,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from harness.config.compose import dotted
 from harness.config.nearest import nearest
-from harness.config.schema import Grid, ModelSpec, Sweep, Task, validated
+from harness.config.schema import Grid, ModelSpec, Sweep, validated
 from harness.errors import UserError
 from harness.methods import method
-from harness.models.assemble import is_model, places, search_rows
+from harness.models.assemble import files, is_model, places, search_rows
 from harness.models.pool import Resolver
+from harness.models.revision import hash_file
 
 AXIS = re.compile(r"\$\{grid\.(\w+)\}")
 MODEL = re.compile(r"\$\{model\.(\w+)\}")
@@ -29,21 +30,24 @@ BASELINE = "baseline"  # the purpose of the base's random numbers: a search must
 class Trial:
     """One run of one guider over one split of a task with one seed.
 
-    Everything that decides the outputs is here, by content (a model by its revision, a task by the hash of its files,
-    a user's own guider by the hash of its code), and nothing else: no batch size, device or path. The harness's own
-    code is in the run's manifest.
+    Everything that decides the outputs is here, by content (a model by its revision, a task by what it asks, a user's
+    own guider by the hash of its code), and nothing else: not how the task scores, no batch size, device or path. The
+    harness's own code is in the run's manifest.
 
     Attributes:
         method: name of the guider's configuration.
         settings: the grid's axes that this guider uses, and their values.
         guider: the guider's configuration, models by revision.
         task: lm-eval name of the task.
-        prompting: few-shot examples, chat template, system message; on_long_prompt, where prompts are cut.
+        prompting: few-shot examples, chat template, system message; on_long_prompt, where prompts are cut; the
+            template and stop strings of a prompt step, where there is one.
         split: "dev", "test" or "all".
-        sampling: temperature, top_k, top_p, max_new_tokens, stop; null: the task's own. The base's has a purpose too.
+        sampling: temperature, top_k, top_p, max_new_tokens, stop; null: the task's own. min_p, typical_p and coupling
+            where they are set. The base's has a purpose too.
         seed: of the random streams.
-        revisions: of every model and of code of the user's own, by its place in the guider, and of the task.
+        revisions: of every model, and of files and code of the user's own, by its place in the guider, and of the task.
         rows: of the batch that a prompt takes, which follows from the guider; it is recorded and not in the id.
+        task_files: the task's files by content, code that scores among them; recorded and not in the id.
     """
 
     method: str
@@ -56,6 +60,7 @@ class Trial:
     seed: int
     revisions: dict[str, str]
     rows: int = 1
+    task_files: str = ""
 
     @property
     def id(self) -> str:
@@ -84,6 +89,7 @@ class Trial:
             "split": self.split,
             "seed": self.seed,
             "task": self.task,
+            "task_files": self.task_files,
             "prompting": self.prompting,
             "guider": self.guider,
             "sampling": self.sampling,
@@ -111,27 +117,47 @@ class Setting:
         """Rows of the batch that a prompt takes: the compute that settings are compared at."""
         return search_rows(self.config)
 
-    def trial(self, task: str, revision: str, split: str, seed: int, sweep: Sweep, resolver: Resolver) -> Trial:
-        """This setting on a split with a seed; the base draws from a stream of its own."""
+    def trial(
+        self, task: str, asks: str, split: str, seed: int, sweep: Sweep, resolver: Resolver, task_files: str = ""
+    ) -> Trial:
+        """This setting on a split with a seed; the base draws from a stream of its own.
+
+        Args:
+            asks: what the task asks, by content. task_files: see `Trial`.
+        """
         revisions = {place: resolver.revision(spec, place) for place, spec in places(self.config)}
+        revisions |= {place: hash_file(path) for place, path in files(self.config)}
         return Trial(
             method=self.method,
             settings=self.settings,
             guider=_by_revision(self.config, revisions),
             task=task,
-            prompting=_prompting(sweep.task),
+            prompting=_prompting(sweep),
             split=split,
-            sampling=sweep.sampling.model_dump() | ({"purpose": BASELINE} if self.method == BASE else {}),
+            sampling=_sampling(sweep) | ({"purpose": BASELINE} if self.method == BASE else {}),
             seed=seed,
-            revisions={**revisions, **resolver.code(self.config), "task": revision},
+            revisions={**revisions, **resolver.code(self.config), "task": asks},
             rows=self.rows,
+            task_files=task_files,
         )
 
 
-def _prompting(task: Task) -> dict:
+def _prompting(sweep: Sweep) -> dict:
+    task, step = sweep.task, sweep.prompt
     asked = {name: getattr(task, name) for name in ("num_fewshot", "apply_chat_template", "system_instruction")}
-    # ids of trials that cut no prompt stay what they were
-    return asked if task.on_long_prompt == "error" else {**asked, "on_long_prompt": task.on_long_prompt}
+    # ids of trials that cut no prompt, and put none into a template, stay what they were
+    if task.on_long_prompt != "error":
+        asked["on_long_prompt"] = task.on_long_prompt
+    if step.template is not None:
+        asked["prompt"] = {"text": step.text("{prompt}"), "stop": step.stop}
+    return asked
+
+
+def _sampling(sweep: Sweep) -> dict:
+    asked = sweep.sampling.model_dump()
+    # ids of trials without these stay what they were
+    late = ("min_p", "typical_p", "coupling")
+    return {name: value for name, value in asked.items() if name not in late or value is not None}
 
 
 def settings_of(sweep: Sweep, overrides: list[tuple[str, Any]]) -> list[Setting]:
@@ -262,7 +288,7 @@ def _check_range(method: str, key: str, value: Any) -> None:
 
 
 def _by_revision(node: Any, revisions: dict[str, str], place: str = "") -> Any:
-    """The configuration with each model's path and hub revision replaced by what it resolved to."""
+    """The configuration with each model's path and hub revision, and each file's path, replaced by what it holds."""
     if is_model(node):
         kept = {key: item for key, item in node.items() if key not in ("path", "trust_remote_code", "device_map")}
         if kept.get("quantization_config") is None:
@@ -272,4 +298,4 @@ def _by_revision(node: Any, revisions: dict[str, str], place: str = "") -> Any:
         return {name: _by_revision(value, revisions, f"{place}.{name}".lstrip(".")) for name, value in node.items()}
     if isinstance(node, list):
         return [_by_revision(item, revisions, f"{place}.{number}") for number, item in enumerate(node)]
-    return node
+    return revisions.get(place, node) if isinstance(node, str) else node

@@ -8,7 +8,8 @@ from harness.config.help import show_options
 from harness.config.schema import Sweep
 from harness.config.task_file import task_file
 from harness.judges.config import OpenAISpec, judge_spec
-from harness.records.progress import duration
+from harness.progress import duration
+from harness.sweep.pace import measured
 from harness.trials import requirements
 from harness.trials.composed import composed_sweep
 from harness.trials.requirements import Need
@@ -95,9 +96,9 @@ def _memory(sweep: Sweep, needs: list[Need]) -> tuple[list[str], list[str]]:
         return lines, ["a CUDA device (or device=cpu)"]
     properties = torch.cuda.get_device_properties(sweep.device)
     lines.append(f"  {properties.name} has {_size(properties.total_memory)}")
-    short = wanted is not None and wanted > properties.total_memory
+    short = 0 if wanted is None else max(0, wanted - properties.total_memory)
     mend = "memory on the device: a smaller dtype, fewer batch_tokens, or a larger device"
-    return lines, [f"{_size(wanted - properties.total_memory)} of {mend}"] if short else []
+    return lines, [f"{_size(short)} of {mend}"] if short else []
 
 
 def _keys(sweep: Sweep, needs: list[Need]) -> tuple[list[str], list[str]]:
@@ -123,7 +124,10 @@ def _size(size: float) -> str:
 
 def _time(sweep: Sweep, settings: list[Setting], needs: list[Need]) -> str:
     asked = requirements.prompts(sweep)
-    found = requirements.seconds(sweep, settings, needs, asked or PER)
+    tokens = requirements.limit(sweep)
+    pace = None if tokens is None else measured(sweep, settings, needs, tokens)
+    found = requirements.seconds(sweep, settings, needs, asked or PER, pace)
     if found is None:
         return "a time that can't be told before the models are there"
-    return f"about {duration(found)} of decoding" + ("" if asked else f" for every {PER} prompts")
+    how = "as a few prompts took" if pace else "by the sizes of the models, which can be several times off,"
+    return f"about {duration(found)} of decoding {how}" + ("" if asked else f" for every {PER} prompts")
