@@ -183,7 +183,7 @@ def _folder(name: str) -> str:
 
 class Sweep(Part):
     name: Annotated[str, AfterValidator(_folder)] = Field(description="name of the run")
-    run_dir: str = Field(description="folder of the run")
+    run_dir: str = Field(min_length=1, description="folder of the run")
     guider: Names = Field(description="conf/guider names, or YAML files; base is always added")
     seeds: Seeds = Field([0, 1], description="seeds of the test trials")
     task: Task

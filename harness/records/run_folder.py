@@ -49,6 +49,8 @@ class RunFolder:
             else:
                 said = f"cannot be locked ({error.strerror}); choose a folder on another file system with run_dir=PATH"
             raise UserError(f"run_dir={self.path}: {said}") from None
+        for left_behind in self.path.rglob(".*.part"):  # by a sweep that was killed
+            left_behind.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Let another sweep have the folder."""

@@ -61,6 +61,6 @@ def test_the_decoder_gives_one_of_each_per_prompt_in_order(overrides):
     assert decoder(prompts, max_tokens=5, temperature=1.0, seed=9)["completions"] != found["completions"]
     greedy = decoder(prompts, max_tokens=5, temperature=0)["completions"]
     assert decoder(prompts, max_tokens=5, temperature=1.0, min_p=1.0)["completions"] == greedy
-    assert Decoder([*overrides, "sampling.min_p=1.0"])(prompts, max_tokens=5, seed=4)["completions"] == greedy
+    assert AlpacaEvalDecoder([*overrides, "sampling.min_p=1.0"])(prompts, max_tokens=5, seed=4)["completions"] == greedy
     with pytest.raises(UserError, match="num_beams"):
         decoder(prompts, num_beams=4)
