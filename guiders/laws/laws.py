@@ -67,8 +67,7 @@ def off_equals_base(guider: Guider, prompts: Sequence, sampling: Sampling) -> No
 def greedy_equals_transformers(guider: Guider, prompts: Sequence, max_new_tokens: int) -> None:
     """W=K=1 at temperature 0, unguided, writes what transformers' greedy ``generate`` writes."""
     base = guider.base
-    search = Sample() if guider.value is None else ChunkBeam(1, 1, 3)
-    alone = replace(guider, token=None, search=search)
+    alone = replace(guider, token=None, search=Sample() if guider.value is None else ChunkBeam(1, 1, 3))
     for ours in decode(alone, prompts, Sampling(temperature=0, max_new_tokens=max_new_tokens)):
         ids = base.encode_prompt(prompts[ours.index])
         read = torch.tensor([ids], device=base.device)

@@ -47,7 +47,7 @@ class TextsScorer:
         evaluated: token positions that were computed; subclasses count.
     """
 
-    wants_ratio = None
+    wants_ratio: tuple[int, int] | None = None
     together = False
 
     def __init__(self, base: LM, slots: int):
