@@ -12,7 +12,7 @@ from reports.direction import Directions
 from reports.errors import ReportError
 from reports.family import holm
 from reports.run import Run
-from reports.setting import Setting
+from reports.setting import RecordedSetting
 from reports.table import Table
 
 SHOWN = 5
@@ -51,7 +51,7 @@ def combine(runs: list[Run], common: bool = False) -> Run:
         if not keys:
             raise ReportError(f"{' and '.join(names)}: no {split} prompt in common; compare runs of the same task")
     records, trials, missing = [], [], []
-    settings: dict[str, Setting] = {}
+    settings: dict[str, RecordedSetting] = {}
     metrics: dict[str, None] = {}
     for run, name in zip(runs, names, strict=True):
         kept = pd.concat([part[part["key"].isin(shared[s])] for s, part in run.records.groupby("split") if s in splits])

@@ -72,7 +72,9 @@ class Agreement(Value):
         measure = self.similarity if callable(self.similarity) else SIMILARITIES[self.similarity]
         counts = Counter(answers)
         # equal texts, of which there are many, are compared once
-        alike = {(a, b): measure(a, b) for a in counts for b in counts if a is not None and b is not None}
+        alike: dict[tuple[str | None, str | None], float] = {
+            (a, b): float(measure(a, b)) for a in counts for b in counts if a is not None and b is not None
+        }
         found = []
         for answer in answers:
             total = sum(count * alike.get((answer, other), 0.0) for other, count in counts.items())

@@ -83,7 +83,7 @@ class _SumScorer:
 
     def __init__(self, value: Sum, guider: "Guider", slots: int, columns: int):
         self.parts: list[tuple[Part, float]] = []
-        self.wants_ratio: int | None = None
+        self.wants_ratio: tuple[int, int] | None = None
         for one, weight in value.parts:
             part = Part(one, guider, slots, columns, self.wants_ratio)
             self.wants_ratio = part.wants_ratio if self.wants_ratio is None else self.wants_ratio

@@ -100,10 +100,11 @@ def weights(sweep: Sweep, settings: list[Setting]) -> int:
 
 def memory(sweep: Sweep, needs: list[Need]) -> int | None:
     """Bytes that the weights and the caches of all models take together; None where a model's size is not known."""
-    if any(need.memory is None for need in needs):
+    weights = [need.memory for need in needs if need.memory is not None]
+    if len(weights) < len(needs):
         return None
     tokens = sweep.batch_tokens or BATCH_TOKENS
-    return int(sum(need.memory + tokens * need.cache for need in needs))
+    return sum(weights) + int(tokens * sum(need.cache for need in needs))
 
 
 def prompts(sweep: Sweep) -> int | None:

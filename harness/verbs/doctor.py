@@ -96,9 +96,9 @@ def _memory(sweep: Sweep, needs: list[Need]) -> tuple[list[str], list[str]]:
         return lines, ["a CUDA device (or device=cpu)"]
     properties = torch.cuda.get_device_properties(sweep.device)
     lines.append(f"  {properties.name} has {_size(properties.total_memory)}")
-    short = wanted is not None and wanted > properties.total_memory
+    short = 0 if wanted is None else max(0, wanted - properties.total_memory)
     mend = "memory on the device: a smaller dtype, fewer batch_tokens, or a larger device"
-    return lines, [f"{_size(wanted - properties.total_memory)} of {mend}"] if short else []
+    return lines, [f"{_size(short)} of {mend}"] if short else []
 
 
 def _keys(sweep: Sweep, needs: list[Need]) -> tuple[list[str], list[str]]:

@@ -18,7 +18,7 @@ def _as_list(value: Any) -> Any:
     return value if isinstance(value, list) else [value]
 
 
-class Report(Part):
+class ReportSpec(Part):
     runs: Annotated[list[str], BeforeValidator(_as_list), Field(min_length=1)] = Field(
         ["runs/embedded"], description="folders of runs; several are compared"
     )
@@ -32,9 +32,9 @@ class Report(Part):
 def main(arguments: list[str]) -> int:
     """``python -m harness report run=runs/A`` or ``runs=[runs/A,runs/B] common=true``"""
     if {"-h", "--help"} & set(arguments):
-        show_options("report", Report, {})
+        show_options("report", ReportSpec, {})
         return 0
-    spec = validated(Report, compose("report", arguments).config)
+    spec = validated(ReportSpec, compose("report", arguments).config)
     runs = [Path(run).expanduser() for run in ([spec.run] if spec.run else spec.runs)]
     for run in runs:
         if not run.is_dir():

@@ -17,7 +17,7 @@ from harness.records.run_folder import RunFolder, write_text
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 LINK = re.compile(r"https?://[^\s<>\"']+")
-DECODER = "harness.adapters.alpaca_eval.Decoder"  # what decodes a guided model inside alpaca_eval
+DECODER = "harness.adapters.alpaca_eval.AlpacaEvalDecoder"  # what decodes a guided model inside alpaca_eval
 SAME = 1e-6  # percentage points; the length-controlled fit is converged no further
 
 

@@ -45,7 +45,7 @@ def main(arguments: list[str]) -> int:
         raise UserError("out: not set; give out=FOLDER for the trained model")
     _quiet()
     checked(spec.device)
-    from harness.training.recipe import Recipe, columns
+    from harness.training.pipeline import Pipeline, columns
     from harness.training.stages import Trainer
 
     rows = data.read(spec.data, columns(spec))
@@ -55,7 +55,7 @@ def main(arguments: list[str]) -> int:
         began = time.perf_counter()
         with session.log:
             trainer = Trainer(spec, session)
-            figures = Recipe(trainer, rows, lambda line: print(line, flush=True)).run()
+            figures = Pipeline(trainer, rows, lambda line: print(line, flush=True)).run()
         _summary(session, spec, rows, figures)
     finally:
         session.close()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UserError
-from harness.records.rows import Rows
+from harness.records.rows import SignedLines
 from harness.records.run_folder import RunFolder, write_text
 from reports import whole_file
 
@@ -49,7 +49,7 @@ def test_a_half_written_file_that_is_a_symbolic_link_is_replaced(leads, others, 
 
 
 def test_rows_are_set_aside_past_a_symbolic_link(others, tmp_path):
-    rows = Rows(tmp_path / "records" / "t.jsonl")
+    rows = SignedLines(tmp_path / "records" / "t.jsonl")
     rows.append([{"key": "a"}, {"key": "b"}])
     (rows.path.parent / ".t.jsonl.part").symlink_to(others)
     rows.reject([next(rows.read())])
