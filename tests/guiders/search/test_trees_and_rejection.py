@@ -42,7 +42,7 @@ SEARCHES = [
     SoftBestOfN(3, 0.5),
     Rejection(3, 0.5),
     Pessimism(3, 0.5),
-    BestOfPoisson(0.5),
+    BestOfPoisson(3, 1.0),
     Dvts(2, 2, 3),
     SpeculativeRejection(4, 0.4, 3),
 ]
