@@ -7,6 +7,7 @@ import torch
 from guiders.decoding.beam import Beam
 from guiders.errors import GuiderError
 from guiders.kv.lane import Lane
+from guiders.sampling import Sampling
 from guiders.search import Boundary, Search, Selection
 from guiders.value import Chunk
 
@@ -30,8 +31,17 @@ class EqualRows:
         return self.found
 
 
-def check_chunk_ends(search: Search, lanes: Sequence[Lane]) -> None:
-    """Raises GuiderError where rows end their chunks at different lengths, and a model's states can't wait there."""
+def check_search(search: Search, sampling: Sampling, lanes: Sequence[Lane]) -> None:
+    """Can the search be run?
+
+    Raises:
+        GuiderError: it needs draws that differ, and the temperature is 0; rows end their chunks at different lengths,
+            and a model's states can't wait there.
+    """
+    if search.needs_draws and not sampling.temperature:
+        raise GuiderError(
+            f"{type(search).__name__} needs draws that differ, and at temperature=0 all are one; set it above 0"
+        )
     if search.ends.ragged and (recurrent := [lane.lm.name for lane in lanes if lane.recurrent]):
         raise GuiderError(
             f"{recurrent[0]} has recurrent layers, whose states can't wait where rows end their chunks at different "
@@ -109,6 +119,13 @@ def survivors_seen(beam: Beam, limits: torch.Tensor, chunks: torch.Tensor, numbe
         numbers=numbers,
         responses=lambda: beam.responses(no_tokens, nothing[..., None]),
     )
+
+
+def chosen(search: Search, boundary: Boundary) -> list[tuple[int, float | None]]:
+    """Every slot's answer among its survivors, by its place, and its log-weight."""
+    answers = search.choose(boundary)
+    weights = search.log_weight(boundary, answers)
+    return list(zip(answers.tolist(), [None] * len(answers) if weights is None else weights.tolist(), strict=True))
 
 
 def selected(search: Search, boundary: Boundary, shape: tuple[int, int, int]) -> tuple[Selection, bool]:

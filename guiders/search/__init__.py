@@ -1,22 +1,36 @@
 """Search: which hypotheses live."""
 
 from guiders.search.best_of_n import BestOfN
+from guiders.search.best_of_poisson import BestOfPoisson
 from guiders.search.chunk_beam import ChunkBeam
+from guiders.search.dvts import Dvts
 from guiders.search.ends import Entropy, Punctuation, Tokens
+from guiders.search.one_of_n import OneOfN
+from guiders.search.pessimism import Pessimism
 from guiders.search.protocol import Boundary, ChunkEnd, Search, Selection
+from guiders.search.rejection import Rejection
 from guiders.search.released import ReleasedChunkBeam
 from guiders.search.sample import Sample
+from guiders.search.soft_best_of_n import SoftBestOfN
+from guiders.search.speculative_rejection import SpeculativeRejection
 
 __all__ = [
     "BestOfN",
+    "BestOfPoisson",
     "Boundary",
     "ChunkBeam",
     "ChunkEnd",
+    "Dvts",
     "Entropy",
+    "OneOfN",
+    "Pessimism",
     "Punctuation",
+    "Rejection",
     "ReleasedChunkBeam",
     "Sample",
     "Search",
     "Selection",
+    "SoftBestOfN",
+    "SpeculativeRejection",
     "Tokens",
 ]

@@ -138,6 +138,11 @@ class Search(Protocol):
         return False
 
     @property
+    def needs_draws(self) -> bool:
+        """Does it mean nothing at temperature 0, where all draws of a prompt are one? It is then refused there."""
+        return False
+
+    @property
     def copies_ended(self) -> bool:
         """Does an ended survivor fill all its K rows, as one that goes on does, instead of one?"""
         return False
@@ -155,6 +160,14 @@ class Search(Protocol):
         """``[P]`` which survivor is the answer, asked once a prompt is done: of a boundary whose rows are the
         survivors after the last selection."""
         return boundary.values.argmax(-1)
+
+    def log_weight(self, boundary: Boundary, chosen: torch.Tensor) -> torch.Tensor | None:
+        """``[P]`` log-weights of the answers; asked with the `boundary` of `choose`, and what it chose.
+
+        Given where answers are draws of another law than the one that is meant: Σ w f / Σ w over independent answers
+        to a prompt then estimates the mean of f under that law. None: answers are not weighted.
+        """
+        return None
 
     def divergence(self, tokens: int, limit: int) -> float | None:
         """A response's part of a proven bound of KL(this search ‖ no search), in nats; None where none is proven.
