@@ -40,6 +40,15 @@ class Serial:
                 ),
             )
 
+    def status(self) -> str:
+        return ""
+
+    def named(self) -> dict:
+        return {"name": "serial"}
+
+    def close(self) -> None:
+        pass
+
 
 def generations(
     guider: "Guider",

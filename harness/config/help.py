@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from harness.config.compose import choices, compose
 
-GROUPS = ("preset", "task", "model", "guider", "grid", "judge")
+GROUPS = ("preset", "task", "model", "guider", "grid", "judge", "backend")
 
 
 def show_options(verb: str, schema: type[BaseModel], switches: dict[str, str], primary: str | None = None) -> None:

@@ -34,9 +34,10 @@ class Progress:
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
+            TextColumn("{task.fields[status]}"),
         )
         with Bar(*columns, console=Console(file=self.stream)) as self._bar:
-            self._task = self._bar.add_task(name, total=samples)
+            self._task = self._bar.add_task(name, total=samples, status="")
             try:
                 yield
             finally:
@@ -58,6 +59,11 @@ class Progress:
             self._bar.console.print(line, markup=False, highlight=False)
         else:
             print(line, file=self.stream, flush=True)
+
+    def status(self, text: str) -> None:
+        """What the workers are at, behind the bar."""
+        if self._bar is not None and text:
+            self._bar.update(self._task, status=text)
 
     def advance(self, samples: int) -> None:
         """So many samples were decoded and recorded."""

@@ -40,12 +40,23 @@ class Runner:
     def __init__(self, plan: Plan, manifest: Manifest, progress: Progress, backend: Backend | None = None):
         self.plan, self.manifest, self.progress = plan, manifest, progress
         sweep = plan.sweep
-        self.backend = backend or Serial(self.guider, sweep.batch_tokens, sweep.record.trace, sweep.task.on_long_prompt)
-        self.pool = Pool(plan.resolver, plan.sweep.device)
+        self.backend = backend or self._configured()
+        elsewhere = sweep.backend.name != "serial"  # tokenizers are read here, weights where they are used
+        self.pool = Pool(plan.resolver, "cpu" if elsewhere else sweep.device)
         self._tasks: dict[str, LoadedTask] = {}
         self._guiders: dict[str, Guider] = {}
         self._prompts: dict[tuple[str, str, int], TaskPrompts] = {}
         self._gold: GoldReward | None = None
+
+    def _configured(self) -> Backend:
+        sweep = self.plan.sweep
+        how = (sweep.batch_tokens, sweep.record.trace, sweep.task.on_long_prompt)
+        if sweep.backend.name == "serial":
+            return Serial(self.guider, *how)
+        from harness.backends.ray import Ray, host
+        from harness.backends.worker import Settings
+
+        return Ray(sweep.backend, Settings(sweep.device, sweep.backend.cpus_per_worker, *how, host()))
 
     def prepare(self) -> None:
         """Build every guider, which reads and compares tokenizers, and load the task of every split; no weights.
@@ -123,6 +134,7 @@ class Runner:
             at = running[block.trial]
             new = at.recorder.add(block, generations)
             self.progress.advance(new)
+            self.progress.status(self.backend.status())
             generated += new
             if at.recorder.is_complete:
                 self._finish(running.pop(block.trial))
