@@ -53,14 +53,14 @@ class Ray:
     """Decodes blocks by Ray actors; see `harness.backends.protocol.Backend`.
 
     Args:
-        spec: how many workers, and what each takes. settings: how they decode.
+        spec: how many workers, and what each takes. settings: how they decode. worker: what decodes.
 
     Raises:
         UserError: Ray is not installed, no cluster at the address, more asked for than there is.
     """
 
-    def __init__(self, spec: BackendSpec, settings: Settings):
-        self.spec, self.settings = spec, settings
+    def __init__(self, spec: BackendSpec, settings: Settings, worker: type = Worker):
+        self.spec, self.settings, self.worker = spec, settings, worker
         self._ray = _imported()
         self._temporary: str | None = None
         self._hands: list[_Hand] = []
@@ -154,7 +154,7 @@ class Ray:
         if workers > room:
             raise UserError(f"backend.workers={workers}: there is room for {room} ({self._there()}); ask for fewer")
         options = {"num_cpus": self.spec.cpus_per_worker, "num_gpus": self._gpus}
-        make = self._ray.remote(Worker).options(**options, max_restarts=-1, max_task_retries=0)
+        make = self._ray.remote(self.worker).options(**options, max_restarts=-1, max_task_retries=0)
         for _ in range(workers):
             actor = make.remote(self.settings)
             self._hands.append(_Hand(actor, starting=actor.about.remote()))
