@@ -1,7 +1,7 @@
 """Where a sweep on Ray stops scaling: `python -m benchmarks.ray_limits [--workers 64 --blocks 10000 --seconds 2]`.
 
-Workers that only sleep and answer stand in for the decoder, on pretended cores. The driver is the real one: it hands out
-blocks, takes generations as they come, and appends them to records on the disk. Printed: blocks and records a second,
+Workers that only sleep and answer stand in for the decoder, on pretended cores. The driver is the real one: it hands
+out blocks, takes generations as they come, and appends them to records on the disk. Printed: blocks and records a second,
 the driver's share of a core, and how many workers of `--seconds` a block that share would keep busy.
 """
 
@@ -79,11 +79,11 @@ def main() -> None:
         f"{args.workers} workers, {args.blocks} blocks of {PROMPTS} prompts and {args.seconds:g} s each: {wall:.1f} s"
     )
     print(
-        f"{records / wall:.0f} records/s, {args.blocks / wall:.1f} blocks/s; the driver takes {100 * share:.1f}% of a core"
+        f"{records / wall:.0f} records/s, {args.blocks / wall:.1f} blocks/s; the driver takes {100 * share:.1f}% of a core;"
     )
     ideal = args.blocks * args.seconds / args.workers
     print(
-        f"efficiency {100 * ideal / wall:.1f}% of {ideal:.1f} s; a driver at 100% of a core would serve {records / cpu:.0f} records/s"
+        f"at 100% it would serve {records / cpu:.0f} records/s. {100 * ideal / wall:.1f}% of the ideal, {ideal:.1f} s"
     )
 
 
