@@ -36,7 +36,7 @@ class Guider:
     value: Value | None = None
     search: Search = field(default_factory=Sample)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self._check_parts()
         if self.value is None and self.chooses:
             raise GuiderError(
@@ -137,7 +137,7 @@ class Guider:
             if part is not None and hasattr(part, "check"):
                 part.check()
 
-    def combine(self, logits: list[torch.Tensor]) -> torch.Tensor:
+    def combine(self, logits: Sequence[torch.Tensor]) -> torch.Tensor:
         """Logits ``[..., V]`` with the additive guides, from the base's logits and then each token guide's models'.
 
         Tables wider than the shared vocabulary (padded to a round number) are cut to the narrowest, the value's among
@@ -166,12 +166,12 @@ def _unmasked(shift: torch.Tensor, guided: torch.Tensor) -> torch.Tensor:
     return torch.ops.aten.threshold_backward(shift, guided, torch.finfo(guided.dtype).min)
 
 
-def _check_model(model, place: str) -> None:
+def _check_model(model: object, place: str) -> None:
     if not isinstance(model, LM):
         raise GuiderError(f"{place} is given a {type(model).__name__}, and needs a model; load it with LM.load(PATH)")
 
 
-def _check_part(part, place: str, asked: Sequence[str]) -> None:
+def _check_part(part: object, place: str, asked: Sequence[str]) -> None:
     if isinstance(part, type):
         raise GuiderError(f"{place} is given the class {part.__name__}; give an object, {part.__name__}(…)")
     for name in asked:

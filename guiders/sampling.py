@@ -36,7 +36,7 @@ class Sampling:
     stop: tuple[str, ...] = ()
     purpose: str = ""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(
             self, "stop", tuple(s for s in ([self.stop] if isinstance(self.stop, str) else self.stop) if s)
         )

@@ -1,6 +1,6 @@
 """Log-probabilities of given continuations under the token-guided distribution."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +13,9 @@ from guiders.kv.self_check import check_cacheable
 from guiders.models.prompt import LongPrompt
 from guiders.sampling import Sampling, signed_key
 from guiders.token.guidance import Guidance, SoFar
+
+Pair = tuple[object, Sequence[int]]
+"""A context, in any form that `LM.encode_prompt` takes, and the base's token ids of its continuation."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +33,11 @@ class TokenLogProbs:
 
 
 @torch.inference_mode()
-def token_log_probs(
-    guider: Guider, pairs: Sequence[tuple[object, Sequence[int]]], on_long_prompt: str = "error"
-) -> list[TokenLogProbs]:
+def token_log_probs(guider: Guider, pairs: Sequence[Pair], on_long_prompt: str = "error") -> list[TokenLogProbs]:
     """Score continuations under ``log_softmax(logits_π + Σ_i w_i (log π_i⁺ − log π_i⁻))``, without temperature or cuts.
 
     Args:
-        pairs: (context, continuation): a prompt in any form that `LM.encode_prompt` takes, and the base's token ids.
+        pairs: (context, continuation).
         on_long_prompt: "error", or "truncate": a context loses its beginning where both do not fit a model's context.
 
     Raises:
@@ -66,7 +67,9 @@ def token_log_probs(
     return [results[index] for index in range(len(pairs))]
 
 
-def _continuation_logits(guider, pairs, truncate: bool):
+def _continuation_logits(
+    guider: Guider, pairs: Sequence[Pair], truncate: bool
+) -> Iterator[tuple[int, torch.Tensor, int]]:
     """The guided logits ``[len(continuation), V]`` of every pair, a bounded number of pairs at a time, with the tokens
     that its context lost."""
     for at in range(0, len(pairs), 64):
@@ -106,7 +109,7 @@ def _continuation_logits(guider, pairs, truncate: bool):
             yield at + index, guider.combine([logits[index] for logits in parts]), lost[index]
 
 
-def _forced(guider: Guider, group, read: list[list[list[int]]], lost: list[int]) -> list[torch.Tensor]:
+def _forced(guider: Guider, group: Sequence[Pair], read: list[list[list[int]]], lost: list[int]) -> list[torch.Tensor]:
     """Guided logits ``[len(continuation), V]`` where a guide has a memory: a step for each given token, through
     the same states as in decoding. Guides with uniform numbers see those of seed 0.
 

@@ -1,9 +1,9 @@
 """The command line: find the verb, run it, and say what went wrong in one line."""
 
-import errno
 import sys
 import traceback
 
+from harness import os_errors
 from harness.config.nearest import nearest
 from harness.verbs import VERBS
 
@@ -36,13 +36,12 @@ def main(argv: list[str]) -> int:
             traceback.print_exc()
         return _fail(str(error), error.exit_code)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT):
+        line = os_errors.said(error)
+        if line is None:
             raise
         if debug:
             traceback.print_exc()
-        return _fail(
-            f"{error.filename or 'disk'}: {error.strerror}; nothing recorded is lost: make room and run again", 2
-        )
+        return _fail(line, 2)
 
 
 def overview() -> str:

@@ -8,6 +8,7 @@ freed before, so that the cost comes and goes with the history of the process.
 import ctypes
 import sys
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
@@ -24,7 +25,7 @@ _counting = threading.Lock()
 
 
 @contextmanager
-def keeping_memory(device: torch.device):
+def keeping_memory(device: torch.device) -> Iterator[None]:
     """Inside, memory that is freed on a CPU stays with the process; afterwards what is free goes back.
 
     Does nothing for other devices, whose allocators keep their memory, and where the C library is not glibc.
@@ -50,7 +51,7 @@ def keeping_memory(device: torch.device):
 
 
 @cache
-def _glibc():
+def _glibc() -> ctypes.CDLL | None:
     if sys.platform != "linux":
         return None
     libc = ctypes.CDLL(None)

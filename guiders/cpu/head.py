@@ -5,7 +5,9 @@ of that size to the kernel as soon as they are free, and the kernel clears every
 which takes a fifth of the time of the product itself.
 """
 
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 
 import torch
 
@@ -20,27 +22,27 @@ class HeadBuffer:
     """
 
     def __init__(self, model: torch.nn.Module):
+        self.head: torch.nn.Linear | None = None
         head = getattr(model, "score_head", None) or getattr(model, "get_output_embeddings", lambda: None)()
-        plain = type(head) is torch.nn.Linear and head.weight.device.type == "cpu" and "forward" not in vars(head)
-        # one output a row is read across passes, and no memory worth the trouble
-        wanted = plain and head.out_features > 1 and enabled("head")
-        self.head: torch.nn.Linear | None = head if wanted else None
+        if type(head) is torch.nn.Linear and head.weight.device.type == "cpu" and "forward" not in vars(head):
+            # one output a row is read across passes, and no memory worth the trouble
+            self.head = head if head.out_features > 1 and enabled("head") else None
         self.memory: torch.Tensor | None = None
 
-    def used(self):
+    def used(self) -> AbstractContextManager[None]:
         """A context in which the head's output is overwritten by its next one."""
-        return nullcontext() if self.head is None else self._used()
+        return nullcontext() if self.head is None else self._used(self.head)
 
     @contextmanager
-    def _used(self):
-        self.head.forward = self._forward
+    def _used(self, head: torch.nn.Linear) -> Iterator[None]:
+        vars(head)["forward"] = partial(self._forward, head)
         try:
             yield
         finally:
-            del self.head.forward
+            del vars(head)["forward"]
 
-    def _forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        weight, bias = self.head.weight, self.head.bias
+    def _forward(self, head: torch.nn.Linear, hidden: torch.Tensor) -> torch.Tensor:
+        weight, bias = head.weight, head.bias
         rows = hidden.reshape(-1, hidden.shape[-1])
         count = len(rows) * len(weight)
         if self.memory is None or len(self.memory) < count:

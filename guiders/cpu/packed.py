@@ -6,7 +6,8 @@ fast again at 16. It is how torch's own compiler freezes models for a CPU.
 """
 
 from collections import Counter
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from transformers.pytorch_utils import Conv1D
@@ -32,9 +33,9 @@ class PackedWeights:
         self.layers = [layer for layer in _layers(model) if layer is not besides] if enabled("packed") else []
         self.read: Counter = Counter()  # positions, by the rows of their passes
         self.rows: int | None = None
-        self.forwards: list = []
+        self.forwards: list[Callable[[torch.Tensor], torch.Tensor]] = []
 
-    def used(self, rows: int):
+    def used(self, rows: int) -> AbstractContextManager[None]:
         """A context in which the layers multiply by packed weights, where there are some for so many rows."""
         if not self.layers:
             return nullcontext()
@@ -48,24 +49,24 @@ class PackedWeights:
         self.read.clear()
 
     @contextmanager
-    def _used(self):
+    def _used(self) -> Iterator[None]:
         try:
             for layer, forward in zip(self.layers, self.forwards, strict=True):
-                layer.forward = forward
+                vars(layer)["forward"] = forward
             yield
         finally:
             for layer in self.layers:
                 vars(layer).pop("forward", None)
 
 
-def _layers(model: torch.nn.Module) -> list[torch.nn.Module]:
+def _layers(model: torch.nn.Module) -> list[torch.nn.Linear | Conv1D]:
     """The layers that can be packed; none where they are too many."""
     if not torch.backends.mkl.is_available() or not hasattr(torch.ops.mkl, "_mkl_linear"):
         return []
     found = [
         m
         for m in model.modules()
-        if type(m) in (torch.nn.Linear, Conv1D)
+        if (type(m) is torch.nn.Linear or type(m) is Conv1D)
         and m.weight.device.type == "cpu"
         and m.weight.dtype == torch.float32
         and "forward" not in vars(m)  # accelerate's hooks
@@ -74,7 +75,7 @@ def _layers(model: torch.nn.Module) -> list[torch.nn.Module]:
     return found if size <= MOST_BYTES else []
 
 
-def _packed(layer: torch.nn.Module, rows: int):
+def _packed(layer: torch.nn.Linear | Conv1D, rows: int) -> Callable[[torch.Tensor], torch.Tensor]:
     """The layer's forward function with packed weights, for inputs of so many rows in all."""
     weight = layer.weight.t() if isinstance(layer, Conv1D) else layer.weight  # [out, in]
     packed = torch.ops.mkl._mkl_reorder_linear_weight(weight.contiguous(), rows)

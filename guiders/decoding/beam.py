@@ -71,7 +71,18 @@ class Beam:
             equal = equal & (column[:, :, None] == column[:, None, :])
         return equal
 
-    def select(self, parents, rows, chunk: Chunk, values, kl, over_base, equal, kept=None, log_weights=None):
+    def select(
+        self,
+        parents: torch.Tensor,
+        rows: torch.Tensor,
+        chunk: Chunk,
+        values: torch.Tensor,
+        kl: torch.Tensor,
+        over_base: torch.Tensor | None,
+        equal: torch.Tensor | None,
+        kept: torch.Tensor | None = None,
+        log_weights: torch.Tensor | None = None,
+    ) -> torch.Tensor | None:
         """The chosen rows (``[P, S']``) become the survivors.
 
         Args:

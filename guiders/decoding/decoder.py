@@ -28,7 +28,9 @@ class Decoder:
     """P slots of guided decoding; see the module."""
 
     @torch.inference_mode()
-    def __init__(self, guider: Guider, sampling: Sampling, slots: int, columns: int, trace=False, graphs=False):
+    def __init__(
+        self, guider: Guider, sampling: Sampling, slots: int, columns: int, trace: bool = False, graphs: bool = False
+    ):
         self.guider, self.sampling, self.columns = guider, sampling, columns
         self.search = search = guider.search
         self.device = guider.base.device
@@ -173,7 +175,7 @@ class Decoder:
         boundary = rows_seen(self.search, self.beam, chunk, values, self.limits, self._chunks(), equal, self._numbers)
         selection, identity = selected(self.search, boundary, self.shape)
         rows, parents = selection.rows, selection.rows // self.shape[2]
-        if self.trace:
+        if self.trace and taken.changed is not None:
             self.trace.boundary(self.requests, self.beam, chunk, boundary, selection, taken.changed)
         starts = self.beam.select(
             parents, rows, chunk, values, taken.kl, taken.over_base, equal.found, selection.kept, selection.log_weights

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 
 import torch
 
+from guiders.guider import Guider
 from guiders.kv.log_probs import log_probs, row_blocks
 from guiders.sampling import WIDTH, Sampling, cumulated_blocks, distribution, divergence, draw, invert, reference
 
@@ -35,7 +36,7 @@ class NextToken:
 
 
 def next_token(
-    guider,
+    guider: Guider,
     sampling: Sampling,
     logits: Sequence[torch.Tensor],
     numbers: torch.Tensor,
@@ -73,14 +74,22 @@ def next_token(
         for some in row_blocks(len(uniform), flat[0].shape[-1], uniform.device)
     ]
     if len(parts) > 1:
-        columns = zip(*([getattr(part, f.name) for f in fields(NextToken)] for part in parts), strict=True)
-        parts = [NextToken(*(None if column[0] is None else torch.cat(column) for column in columns))]
-    return NextToken(
-        *(None if x is None else x.unflatten(0, numbers.shape[:-1]) for x in vars(parts[0]).values()),
-    )
+        columns = {f.name: [getattr(part, f.name) for part in parts] for f in fields(NextToken)}
+        parts = [NextToken(**{name: torch.cat(some) for name, some in columns.items() if some[0] is not None})]
+    shape = numbers.shape[:-1]
+    return NextToken(**{name: x.unflatten(0, shape) for name, x in vars(parts[0]).items() if x is not None})
 
 
-def _rows(guider, sampling: Sampling, logits, numbers, kl: bool, pair: int | None, changed, guided) -> NextToken:
+def _rows(
+    guider: Guider,
+    sampling: Sampling,
+    logits: Sequence[torch.Tensor],
+    numbers: torch.Tensor,
+    kl: bool,
+    pair: int | None,
+    changed: bool,
+    guided: torch.Tensor | None,
+) -> NextToken:
     guided = guider.combine(logits) if guided is None else guided
     base = logits[0][..., : guided.shape[-1]]
     differs = guided.argmax(-1) != base.argmax(-1) if changed else None
@@ -111,7 +120,9 @@ def _readable(tokens: torch.Tensor, finite: torch.Tensor) -> torch.Tensor:
     return tokens.where(finite[:, None], 0)
 
 
-def _uncut(guided, base, numbers, temperature: float, kl: bool):
+def _uncut(
+    guided: torch.Tensor, base: torch.Tensor, numbers: torch.Tensor, temperature: float, kl: bool
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
     """`draw` and `divergence` in the fewest passes over the vocabulary: weights are never divided by their sum.
 
     With `kl`, `guided` is overwritten. Logits are taken less their row's largest, those of the base as well, before

@@ -6,7 +6,7 @@ from guiders.sampling import signed_key
 class Request:
     """A prompt on its way through the decoder."""
 
-    def __init__(self, index: int, prompt, ids: list[int], limit: int, truncated: int = 0):
+    def __init__(self, index: int, prompt: object, ids: list[int], limit: int, truncated: int = 0):
         self.index, self.prompt, self.ids, self.limit, self.truncated = index, prompt, ids, limit, truncated
         self.key = signed_key(ids)
         self.reset()
@@ -18,4 +18,4 @@ class Request:
         self.passes = 0
         self.computed = 0.0
         self.seconds = 0.0
-        self.trace: list | None = []
+        self.trace: list[dict] = []

@@ -6,7 +6,9 @@ graph launches them at once. One step is captured, not a chunk: which column it 
 that a graph serves all steps for as long as the caches are read to the same column.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -15,6 +17,7 @@ from guiders.decoding.stops import stop_ids
 from guiders.errors import GuiderError
 from guiders.guider import Guider
 from guiders.kv.lane import Lane
+from guiders.models.lm import LM
 from guiders.sampling import Sampling
 from guiders.search.sample import QUANTUM
 from guiders.token.guidance import Guidance
@@ -56,12 +59,8 @@ class Steps:
     def first(self, n: int) -> "Steps":
         """Of the first n columns, in tensors of its own."""
         columns = ("tokens", "numbers", "kl", "over_base", "ratios", "changed", "weights")
-        return Steps(
-            **{
-                name: None if x is None else (x[..., :n] if name in columns else x).clone()
-                for name, x in vars(self).items()
-            }
-        )
+        cut = {name: (x[..., :n] if name in columns else x).clone() for name, x in self.tensors().items()}
+        return Steps(**(vars(self) | cut))
 
 
 class Stepper:
@@ -82,8 +81,8 @@ class Stepper:
         sampling: Sampling,
         lanes: list[Lane],
         wanted: int | None,
-        trace,
-        graphs,
+        trace: bool,
+        graphs: bool,
         guidance: Guidance | None = None,
     ):
         if graphs and guidance:
@@ -92,15 +91,15 @@ class Stepper:
         self.guidance = guidance
         self.guider, self.sampling, self.lanes, self.wanted, self.trace = guider, sampling, lanes, wanted, trace
         ends = (*guider.base.eos_ids, *stop_ids(guider.base, sampling.stop))
-        self.eos = torch.tensor(ends, dtype=torch.long, device=guider.base.device)
+        self.eos = _members(ends, guider.base)
         self.ends = guider.search.ends
         last = self.ends.after(guider.base)
-        self.last = torch.tensor(last, dtype=torch.long, device=guider.base.device) if last else None
+        self.last = _members(last, guider.base) if last else None
         self.look = 4 if self.ends.ragged else QUANTUM  # steps between looks at whether all rows are done
         self.measures_kl = bool(guider.guides) or sampling.temperature == 0 or sampling.top_k > 0 or sampling.top_p < 1
         self.graphs = Graphs(self.step, lanes) if graphs else None
 
-    def run(self, active, ended, remaining, numbers) -> Steps:
+    def run(self, active: torch.Tensor, ended: torch.Tensor, remaining: torch.Tensor, numbers: torch.Tensor) -> Steps:
         """Step to the next boundary.
 
         Args:
@@ -130,7 +129,7 @@ class Stepper:
             )
         return taken.first(n) if self.graphs or n < numbers.shape[-1] else taken
 
-    def begin(self, active, ended, remaining, numbers) -> Steps:
+    def begin(self, active: torch.Tensor, ended: torch.Tensor, remaining: torch.Tensor, numbers: torch.Tensor) -> Steps:
         """Nothing done yet; see `run`."""
         shape, device = numbers.shape, numbers.device
         zeros = torch.zeros(shape, dtype=torch.float64, device=device)
@@ -170,21 +169,22 @@ class Stepper:
         tokens = torch.where(taken.alive, new.tokens if first else new.tokens[..., 0], 0)
         _put(taken.tokens, t, tokens)
         if self.guidance and (weights := self.guidance.weigh(tokens)) is not None:
+            assert taken.weights is not None  # as there is guidance
             _put(taken.weights, t, weights)
-        if taken.ratios is not None:
+        if taken.ratios is not None and new.ratio is not None:
             _put(taken.ratios, t, new.ratio if first else new.ratio[..., 0])
         if new.kl is not None:
             _put(taken.kl, t, of_rows(new.kl))
         if taken.over_base is not None and new.over_base is not None:
             _put(taken.over_base, t, new.over_base if first else new.over_base[..., 0])
-        if taken.changed is not None:
+        if taken.changed is not None and new.changed is not None:
             _put(taken.changed, t, of_rows(new.changed))
         taken.finite &= (of_rows(new.finite) | ~taken.alive).all()
         taken.counts += taken.alive
-        taken.ended |= taken.alive & torch.isin(tokens, self.eos)
+        taken.ended |= taken.alive & self.eos[tokens]
         taken.alive &= ~taken.ended & (t + 1 < taken.remaining)[..., None]
         if self.last is not None:
-            taken.alive &= ~torch.isin(tokens, self.last)
+            taken.alive &= ~self.last[tokens]
 
 
 class Graphs:
@@ -196,41 +196,47 @@ class Graphs:
         step: ``(taken, column)``; reads the lanes besides.
     """
 
-    def __init__(self, step, lanes: list[Lane]):
+    def __init__(self, step: Callable[[Steps, int | torch.Tensor], None], lanes: list[Lane]):
         self.one, self.lanes = step, lanes
         self.taken: Steps | None = None
         self.places: tuple = ()
-        self.replays: dict = {}
-        self.pool = None
+        self.replays: dict[tuple, Callable[[], None] | None] = {}
+        self.pool: Any = None  # a handle, of a private type of torch
 
     def hold(self, taken: Steps) -> Steps:
         """The same state, in the memory that the graphs work on."""
         if self.taken is None or self.taken.tokens.shape != taken.tokens.shape:
-            self.taken, self.replays = taken, {}
+            self.taken = taken
+            self.forget()
         else:
             for name, held in self.taken.tensors().items():
                 held.copy_(getattr(taken, name))
         return self.taken
 
+    def forget(self) -> None:
+        """Drop what was captured, and the memory that it shared: torch refuses a pool that no graph holds any more."""
+        self.replays, self.pool = {}, None
+
     def step(self) -> None:
         """One step, by replay where it has been captured."""
         places, key = zip(*(lane.addresses() for lane in self.lanes), strict=True)
         if places != self.places:
-            self.places, self.replays = places, {}  # a cache has moved: what was captured reads the old place
+            self.places = places
+            self.forget()  # a cache has moved: what was captured reads the old place
         if key not in self.replays:
             self.replays[key] = None
             self.eager()
             return
-        if self.replays[key] is None:
-            self.replays[key] = self.capture()
-        self.replays[key]()
+        replay = self.replays[key] = self.replays[key] or self.capture()
+        replay()
 
     def eager(self) -> None:
         """One step, now; ready for the next one."""
+        assert self.taken is not None  # `hold` comes first
         self.one(self.taken, self.taken.column)
         self.taken.column += 1
 
-    def capture(self):
+    def capture(self) -> Callable[[], None]:
         """A function that does what `eager` does, wherever the columns are."""
         if not torch.cuda.is_available():
             raise GuiderError("CUDA graphs need a CUDA device; leave graphs off")
@@ -239,6 +245,13 @@ class Graphs:
             self.eager()
         self.pool = self.pool or graph.pool()
         return graph.replay
+
+
+def _members(ids: tuple[int, ...], base: LM) -> torch.Tensor:
+    """Which ids are among these, ``[V]``: ``torch.isin`` sorts where there are many, and waits for the device to do so."""
+    table = torch.zeros(max(base.config.vocab_size, *ids, 0) + 1, dtype=torch.bool, device=base.device)
+    table[torch.tensor(ids, dtype=torch.long, device=base.device)] = True
+    return table
 
 
 def _take(x: torch.Tensor, t: int | torch.Tensor) -> torch.Tensor:

@@ -27,7 +27,9 @@ def whole_characters(lm: LM, tokens: list[int], stops: tuple[str, ...]) -> str:
     return before_stop(lm.decode(tokens), stops).rstrip("\ufffd")
 
 
-def cut_at_stop(lm: LM, stops: tuple[str, ...], beam: Beam, tokens, counts, ended):
+def cut_at_stop(
+    lm: LM, stops: tuple[str, ...], beam: Beam, tokens: torch.Tensor, counts: torch.Tensor, ended: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """End the rows whose text holds a stop string, with or without its special tokens.
 
     Looked at on the host, once per chunk: a string can begin in one token and end in another.

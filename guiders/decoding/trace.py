@@ -7,21 +7,38 @@ not ask for is None.
 """
 
 import math
+from collections.abc import Sequence
+
+import torch
+
+from guiders.decoding.beam import Beam
+from guiders.decoding.request import Request
+from guiders.guider import Guider
+from guiders.search import Boundary, Selection
+from guiders.value import Chunk
 
 
 class Trace:
     """Collects the traces of all slots; every boundary waits for the device."""
 
-    def __init__(self, guider):
+    def __init__(self, guider: Guider):
         self.lm = guider.base
 
-    def boundary(self, requests, beam, chunk, boundary, selection, changed) -> None:
+    def boundary(
+        self,
+        requests: Sequence[Request | None],
+        beam: Beam,
+        chunk: Chunk,
+        boundary: Boundary,
+        selection: Selection,
+        changed: torch.Tensor,
+    ) -> None:
         """Record one boundary, before the beam is updated."""
         responses, kept = chunk.responses(), selection.rows.tolist()
         values, ended = boundary.values.tolist(), chunk.ended.flatten(1).tolist()
         counts, valid = chunk.counts.flatten(1).tolist(), boundary.valid.tolist()
         lengths = (boundary.lengths.gather(1, selection.rows) if selection.kept is None else selection.kept).tolist()
-        changed = changed.flatten(1, 2).tolist()
+        marked = changed.flatten(1, 2).tolist()
         successors = chunk.tokens.shape[2]
         for slot, request in enumerate(requests):
             if request is None:
@@ -41,12 +58,12 @@ class Trace:
                     )
             for row, length in zip(kept[slot], lengths[slot], strict=True):
                 new, start = counts[slot][row], len(responses[slot][row]) - counts[slot][row]
-                marks = [start + j for j in range(new) if changed[slot][row][j]]
+                marks = [start + j for j in range(new) if marked[slot][row][j]]
                 marks = [place for place in (*before[row // successors], *marks) if place < length]
                 step["changed"].append(marks)
             request.trace.append(step)
 
-    def result(self, request, tokens, best: int) -> dict:
+    def result(self, request: Request, tokens: Sequence[int], best: int) -> dict:
         """The trace of the response that was chosen."""
         return {
             "tokens": [self.lm.decode([token]) for token in tokens],

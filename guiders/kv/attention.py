@@ -8,6 +8,8 @@ window, chunks) is read from the mask that the model itself makes, in a form tha
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from itertools import starmap
+from typing import Any
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
@@ -17,7 +19,7 @@ from guiders.errors import GuiderError
 from guiders.kv.exclusive import configurations, exclusive
 from guiders.kv.masks import MaskRule, segment_mask
 from guiders.kv.passes import Pass
-from guiders.kv.segments import SegmentCache
+from guiders.kv.segments import Layer, Pair, SegmentCache
 
 NAME = "guiders_segments"
 # what architectures hand to an attention function that changes nothing of what it gives
@@ -58,17 +60,17 @@ def attending(model: torch.nn.Module, cache: SegmentCache, now: Pass) -> Iterato
 
 
 def segment_attention(
-    module,
-    query,
-    key,
-    value,
-    attention_mask=None,
-    scaling=None,
-    sliding_window=None,
-    softcap=None,
-    s_aux=None,
-    **kwargs,
-):
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: MaskRule | torch.Tensor | None = None,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: torch.Tensor | None = None,
+    **kwargs: object,
+) -> tuple[torch.Tensor, None]:
     """Attention of ``query [rows, heads, n, D]`` to the three segments of the active cache.
 
     The new keys and values are written to the cache here, where they are what is attended to: an architecture that
@@ -86,12 +88,11 @@ def segment_attention(
     """
     if unknown := [name for name in kwargs.keys() - WITHOUT_EFFECT if kwargs[name] is not None]:
         raise GuiderError(f"its attention takes {min(unknown)!r}, which guided decoding doesn't know")
+    rule = None if sliding_window is None else MaskRule.window(sliding_window)
     if attention_mask is not None:
         if not isinstance(attention_mask, MaskRule):
             raise GuiderError("it makes an attention mask of its own, which guided decoding can't read")
         rule = attention_mask
-    else:
-        rule = None if sliding_window is None else MaskRule.window(sliding_window)
     cache = _active.get()
     layer = cache.write(key, value)
     if vars(module).get("attn_temperature_tuning") and not module.use_rope:
@@ -99,19 +100,19 @@ def segment_attention(
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     if cache.now.kind == "prefill":
         parts = [
-            _prefill_attention(*(x[:, :, start:stop] for x in (query, key, value)), scaling, rule, softcap, s_aux)
-            for start, stop in cache.now.spans
+            _prefill_attention(query[:, :, some], key[:, :, some], value[:, :, some], scaling, rule, softcap, s_aux)
+            for some in starmap(slice, cache.now.spans)
         ]
         return torch.cat(parts, 1), None
     own = (key, value) if cache.now.kind == "peek" else None
     return _shared_attention(cache, layer, query, scaling, rule, softcap, s_aux, own), None
 
 
-def _tempered(module, query, positions):
+def _tempered(module: Any, query: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
     """Llama 4 scales the queries of some layers by their position, which it counts from the cache's length or, where
     a cache has none, as here, from the beginning of the pass: the same by the position in the text."""
 
-    def scale(at):
+    def scale(at: torch.Tensor) -> torch.Tensor:
         return torch.log1p(torch.floor((at.float() + 1.0) / module.floor_scale)) * module.attn_scale + 1.0
 
     counted = torch.arange(positions.shape[1], device=positions.device)
@@ -119,7 +120,15 @@ def _tempered(module, query, positions):
     return (query * ratio.to(query.device)).to(query.dtype)
 
 
-def _prefill_attention(query, key, value, scaling, rule, softcap, sinks):
+def _prefill_attention(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    scaling: float,
+    rule: MaskRule | None,
+    softcap: float | None,
+    sinks: torch.Tensor | None,
+) -> torch.Tensor:
     """Causal attention within one prompt: ``[1, heads, n, D]`` -> ``[1, n, heads, D]``."""
     n = query.shape[2]
     groups = query.shape[1] // key.shape[1]
@@ -131,7 +140,7 @@ def _prefill_attention(query, key, value, scaling, rule, softcap, sinks):
         return scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling).transpose(1, 2)
     i = torch.arange(n, device=query.device)
     valid = i[None] <= i[:, None]
-    if not whole:
+    if rule is not None and not whole:
         valid &= rule(i[None, :, None], i[None, None])[0]
     scores = query @ key.transpose(-1, -2) * scaling
     if softcap is not None:
@@ -142,22 +151,32 @@ def _prefill_attention(query, key, value, scaling, rule, softcap, sinks):
     return (_softmax(scores, value.dtype)[..., :n] @ value).transpose(1, 2)
 
 
-def _softmax(scores, dtype):
+def _softmax(scores: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     wide = torch.float32 if scores.dtype in (torch.bfloat16, torch.float16) else scores.dtype
     return scores.softmax(-1, dtype=wide).to(dtype)
 
 
-def _shared_attention(cache, layer, query, scaling, rule, softcap, sinks, own=None):
+def _shared_attention(
+    cache: SegmentCache,
+    layer: Layer,
+    query: torch.Tensor,
+    scaling: float,
+    rule: MaskRule | None,
+    softcap: float | None,
+    sinks: torch.Tensor | None,
+    own: Pair | None = None,
+) -> torch.Tensor:
     """Scores against each segment once per shared copy, one softmax over all of them.
 
     Args:
         own: keys and values ``[rows, H, n, D]`` that each new token alone sees beside the segments: its own, of a peek.
     """
-    now = cache.now
+    now, shared = cache.now, layer.prompt
+    assert shared is not None  # a prompt is read first
     slots, survivors, successors = cache.shape
     successors = successors if now.kind == "chunk" or (now.kind == "peek" and now.offset) else 1
     rows, heads, n, width = query.shape
-    kv_heads = layer.prompt[0].shape[1]
+    kv_heads = shared[0].shape[1]
     groups = heads // kv_heads  # query heads of one key-value head are rows of one product, as are the new tokens
     each = groups * n
     shape = (slots, kv_heads, survivors, successors, each)
@@ -166,15 +185,15 @@ def _shared_attention(cache, layer, query, scaling, rule, softcap, sinks, own=No
     query = query.reshape(slots, survivors, successors, kv_heads, groups, n, width).permute(0, 3, 1, 2, 4, 5, 6)
     query = torch.mul(query, scaling, out=query.new_empty(query.shape)).view(*shape, width)
     of_slot, of_survivor = (slots, kv_heads, -1), (slots, kv_heads, survivors, successors * each)
-    scores = [(query.view(*of_slot, width) @ layer.prompt[0][..., : now.prompt]).view(*shape, -1)]
-    if now.history:
-        scores.append((query.view(*of_survivor, width) @ layer.history[0][..., : now.history]).view(*shape, -1))
-    if columns:
-        scores.append(query @ layer.chunk[0][:columns].movedim(0, -1))
+    parts = [(query.view(*of_slot, width) @ shared[0][..., : now.prompt]).view(*shape, -1)]
+    if now.history and layer.history:
+        parts.append((query.view(*of_survivor, width) @ layer.history[0][..., : now.history]).view(*shape, -1))
+    if columns and layer.chunk:
+        parts.append(query @ layer.chunk[0][:columns].movedim(0, -1))
     if own is not None:
-        own = [x.reshape(slots, survivors, successors, kv_heads, 1, n, -1).movedim(3, 1) for x in own]
-        scores.append((query.view(*shape[:-1], groups, n, width) * own[0]).sum(-1).view(*shape, 1))
-    scores = torch.cat(scores, -1)
+        own_keys, own_values = (x.reshape(slots, survivors, successors, kv_heads, 1, n, -1).movedim(3, 1) for x in own)
+        parts.append((query.view(*shape[:-1], groups, n, width) * own_keys).sum(-1).view(*shape, 1))
+    scores = torch.cat(parts, -1)
     if softcap is not None:
         scores = softcap * torch.tanh(scores / softcap)
     mask = cache.mask(rule, columns, scores.device, scores.dtype)
@@ -187,23 +206,23 @@ def _shared_attention(cache, layer, query, scaling, rule, softcap, sinks, own=No
     weights = _softmax(scores, query.dtype)
 
     start = now.prompt
-    prompt = weights[..., :start].flatten(2, 4) @ layer.prompt[1][:, :, :start]
+    prompt = weights[..., :start].flatten(2, 4) @ shared[1][:, :, :start]
     output = prompt.view(*shape, -1)
-    if now.history:
+    if now.history and layer.history:
         stop = start + now.history
         history = weights[..., start:stop].flatten(3, 4) @ layer.history[1][..., : now.history, :]
         output += history.view(*shape, -1)
         start = stop
-    if columns:
+    if columns and layer.chunk:
         _add_mixed(output, weights[..., start : start + columns], layer.chunk[1][:columns])
         start += columns
     if own is not None:
-        output += (weights[..., start].view(*shape[:-1], groups, n, 1) * own[1]).view(*shape, -1)
+        output += (weights[..., start].view(*shape[:-1], groups, n, 1) * own_values).view(*shape, -1)
     output = output.view(*shape[:-1], groups, n, -1).permute(0, 2, 3, 5, 1, 4, 6)
     return output.reshape(rows, n, heads, -1).contiguous()  # some architectures take a view of it
 
 
-def _add_mixed(output, weights, values):
+def _add_mixed(output: torch.Tensor, weights: torch.Tensor, values: torch.Tensor) -> None:
     """``output += weights @ values`` for weights ``[..., m, c]`` and values ``[c, ..., D]``.
 
     A CPU has thousands of these products, of one row by few columns. Below 400 multiplications torch does them one at a

@@ -4,13 +4,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 
 import torch
+from torch import Tensor
 
 from guiders.cpu.head import HeadBuffer
 from guiders.cpu.packed import PackedWeights
 from guiders.errors import GuiderError
 from guiders.kv.attention import attending
 from guiders.kv.exclusive import exclusive
-from guiders.kv.passes import Pass, in_a_row, in_groups
+from guiders.kv.passes import Columns, Pass, in_a_row, in_groups
 from guiders.kv.peek import peek
 from guiders.kv.segments import SegmentCache
 from guiders.models.lm import LM
@@ -32,8 +33,6 @@ class Lane:
         fixed: for graphs of single steps: keep tensors at their addresses, read the shared segments in steps of 64
             columns, and count the chunk's columns on the device.
 
-    Attributes:
-        next_logits: ``[P, S, V]`` logits after each survivor's last token.
     """
 
     def __init__(self, lm: LM, slots: int, survivors: int, successors: int, columns: int, fixed: bool = False):
@@ -52,18 +51,30 @@ class Lane:
         self.prompt_sizes = [1] * slots  # the same, known on the host
         self.starts = torch.zeros(slots, survivors, dtype=torch.long, device=self.device)
         self.longest = 0  # host-side bound of `starts`, so that no length is ever read back from the device
-        self.next_logits: torch.Tensor | None = None
-        self.after_prompt: torch.Tensor | None = None  # [P, V]
+        self._next_logits: Tensor | None = None
+        self._after_prompt: Tensor | None = None  # [P, V]
         self.offset = 0
         self._evaluated = 0
         self.peeked = 0  # positions of alternatives
+
+    @property
+    def next_logits(self) -> Tensor:
+        """``[P, S, V]`` logits after each survivor's last token."""
+        assert self._next_logits is not None  # a prompt is read first
+        return self._next_logits
+
+    @property
+    def after_prompt(self) -> Tensor:
+        """``[P, V]`` logits after each prompt."""
+        assert self._after_prompt is not None  # a prompt is read first
+        return self._after_prompt
 
     @property
     def evaluated(self) -> int:
         """Token positions computed so far, of all rows and slots; prompts not counted."""
         return self.peeked + self._evaluated + self.offset * self.starts.numel() * self.cache.shape[2]
 
-    def prefill(self, slots: Sequence[int], prompts: list[list[int]]) -> torch.Tensor:
+    def prefill(self, slots: Sequence[int], prompts: list[list[int]]) -> Tensor:
         """Read new prompts into these slots, each once. Returns the logits after each: ``[n, V]``.
 
         Prompts stand one after the other in a single row: nothing is padded. Where states run through a row, each has
@@ -77,23 +88,22 @@ class Lane:
         which = torch.tensor(slots, device=self.device)
         self.prompt_lengths[which] = torch.tensor([len(p) for p in prompts], device=self.device)
         self.starts[which] = 0
-        if self.next_logits is None:
-            self.next_logits = logits.new_zeros(*self.cache.shape[:2], logits.shape[-1])
-            self.after_prompt = self.next_logits[:, 0].clone()
-        assert self.after_prompt is not None  # made with the other
+        if self._next_logits is None:
+            self._next_logits = logits.new_zeros(*self.cache.shape[:2], logits.shape[-1])
+            self._after_prompt = self._next_logits[:, 0].clone()
         self.next_logits[which.to(logits.device)] = logits[:, None]
         self.after_prompt[which.to(logits.device)] = logits
         self._restart()
         return logits
 
-    def _prefill(self, slots: Sequence[int], prompts: list[list[int]]) -> torch.Tensor:
+    def _prefill(self, slots: Sequence[int], prompts: list[list[int]]) -> Tensor:
         lengths = tuple(map(len, prompts))
         tokens, positions = in_a_row(prompts, self.device)
         last = torch.tensor(lengths, device=self.device).cumsum(0) - 1
         now = Pass("prefill", positions, slots=tuple(slots), lengths=lengths, **self._read())
         return self._forward(tokens, now, last)[0].clone()
 
-    def advance(self, tokens: torch.Tensor) -> None:
+    def advance(self, tokens: Tensor) -> None:
         """Give every survivor its pending token ``[P, S]``, once for all its successors; sets `next_logits`."""
         self.starts += 1
         self.longest += 1
@@ -110,13 +120,11 @@ class Lane:
         logits = self._forward(tokens.to(self.device).reshape(-1, 1), now)
         self.next_logits.copy_(logits.view(*tokens.shape, -1))
 
-    def step(self, tokens: torch.Tensor) -> torch.Tensor:
+    def step(self, tokens: Tensor) -> Tensor:
         """One token for every row: ``[P, S, K]`` -> logits ``[P, S, K, V]``, overwritten by the next pass."""
         return self._consume(tokens[..., None])[..., 0, :]
 
-    def consume(
-        self, tokens: torch.Tensor, starts: torch.Tensor | None = None, counts: torch.Tensor | None = None
-    ) -> torch.Tensor:
+    def consume(self, tokens: Tensor, starts: Tensor | None = None, counts: Tensor | None = None) -> Tensor:
         """Several tokens for every row: ``[P, S, K, n]`` -> logits ``[P, S, K, n, V]``, overwritten by the next pass.
 
         Args:
@@ -140,7 +148,7 @@ class Lane:
             logits.append(self._consume(tokens[..., column : column + 1], None, inside).clone())
         return torch.cat(logits, -2)
 
-    def _consume(self, tokens, starts=None, inside=None) -> torch.Tensor:
+    def _consume(self, tokens: Tensor, starts: Tensor | None = None, inside: Tensor | None = None) -> Tensor:
         """See `consume` and `Pass.inside`."""
         rows, n = tokens[..., 0].numel(), tokens.shape[-1]
         successors = self.cache.shape[2]
@@ -164,20 +172,21 @@ class Lane:
         return logits.view(*tokens.shape, -1)
 
     def consume_in_parts(
-        self, tokens: torch.Tensor, starts: torch.Tensor | None = None, counts: torch.Tensor | None = None
-    ) -> Iterator[tuple[int, torch.Tensor]]:
+        self, tokens: Tensor, starts: Tensor | None = None, counts: Tensor | None = None
+    ) -> Iterator[tuple[int, Tensor]]:
         """`consume`, as many columns at a time as suit the device: ``(first column, logits [P, S, K, m, V])``."""
         rows, n = tokens[..., 0].numel(), tokens.shape[-1]
-        assert self.next_logits is not None  # a chunk follows a prompt
         some = max(1, min(self.some_tokens // rows, LOGITS_BUDGET // (rows * self.next_logits.shape[-1])))
         for at in range(0, n, some):
             yield at, self.consume(tokens[..., at : at + some], starts, counts)
 
-    def peek(self, tokens: torch.Tensor) -> torch.Tensor:
+    def peek(self, tokens: Tensor) -> Tensor:
         """Logits after alternatives that are read and not kept (`guiders.kv.peek`)."""
         return peek(self, tokens)
 
-    def commit(self, parents, rows, counts, identity: bool, starts: torch.Tensor | None = None) -> None:
+    def commit(
+        self, parents: Tensor, rows: Tensor, counts: Tensor, identity: bool, starts: Tensor | None = None
+    ) -> None:
         """Make the chosen rows the survivors.
 
         Args:
@@ -199,10 +208,18 @@ class Lane:
         self._restart()  # what has been computed so far was for all rows
         self.starts = starts
         self.packed.forget()
-        if self.next_logits is not None:
-            self.next_logits = self.next_logits[:, : starts.shape[1]].clone()
+        if self._next_logits is not None:
+            self._next_logits = self._next_logits[:, : starts.shape[1]].clone()
 
-    def follow(self, parents, rows, counts, pending, identity: bool, starts: torch.Tensor | None = None) -> None:
+    def follow(
+        self,
+        parents: Tensor,
+        rows: Tensor,
+        counts: Tensor,
+        pending: Tensor,
+        identity: bool,
+        starts: Tensor | None = None,
+    ) -> None:
         """`commit` of a lane whose last token waits, then `advance`.
 
         Args:
@@ -223,22 +240,19 @@ class Lane:
         self.advance(pending)
         empty = starts + counts == 0
         self.starts -= empty.long()
-        assert self.next_logits is not None
-        assert self.after_prompt is not None
         self.next_logits.copy_(
             torch.where(empty[..., None].to(self.next_logits.device), self.after_prompt[:, None], self.next_logits)
         )
 
-    def keep(self, slots: torch.Tensor) -> None:
+    def keep(self, slots: Tensor) -> None:
         """Keep only these slots."""
         slots = slots.to(self.device)
         self.cache.keep(slots)
         self.packed.forget()
         self.prompt_sizes = [self.prompt_sizes[slot] for slot in slots.tolist()]
         self.prompt_lengths, self.starts = self.prompt_lengths[slots], self.starts[slots]
-        if self.next_logits is not None:
-            self.next_logits = self.next_logits[slots]
-            self.after_prompt = self.after_prompt[slots]
+        if self._next_logits is not None:
+            self._next_logits, self._after_prompt = self.next_logits[slots], self.after_prompt[slots]
 
     def shrink(self, longest: int) -> None:
         """Lower the host-side bound of the history's length, where long responses have left."""
@@ -255,7 +269,7 @@ class Lane:
         tensors = (*held, self.starts, self.prompt_lengths, self.next_logits)
         return tuple((x.data_ptr(), x.shape) for x in tensors), tuple(self._read().values())
 
-    def _place(self) -> int | torch.Tensor:
+    def _place(self) -> int | Tensor:
         """The chunk's next column."""
         return self.offset if self.column is None else self.column
 
@@ -266,7 +280,7 @@ class Lane:
         if self.column is not None:
             self.column.zero_()
 
-    def _read(self) -> dict[str, int]:
+    def _read(self) -> Columns:
         """Columns of the shared segments that a pass reads."""
         return {"prompt": self._columns(max(self.prompt_sizes)), "history": self._columns(self.longest)}
 
@@ -274,10 +288,10 @@ class Lane:
         """Columns of a segment that are read where the longest has so many tokens."""
         return -(-longest // self.block) * self.block
 
-    def _survivor_lengths(self) -> torch.Tensor:
+    def _survivor_lengths(self) -> Tensor:
         return self.prompt_lengths[:, None].expand(self.starts.shape)
 
-    def _forward(self, tokens, now: Pass, keep: torch.Tensor | int = 0, kept: bool = True) -> torch.Tensor:
+    def _forward(self, tokens: Tensor, now: Pass, keep: Tensor | int = 0, kept: bool = True) -> Tensor:
         """One pass. kept: its logits may lie where those of the last pass did, and its shape comes again."""
         # rows past their limit still compute: their positions must stay inside the model's table
         positions = now.positions.clamp(max=self.lm.max_length - 1)

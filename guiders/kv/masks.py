@@ -37,7 +37,7 @@ class MaskRule:
         rows = torch.arange(len(query), device=query.device)[:, None, None]
         return self.function(rows, torch.zeros_like(rows), query, key)
 
-    def __getitem__(self, index) -> "MaskRule":
+    def __getitem__(self, index: tuple[slice, ...]) -> "MaskRule":
         """The same rule: some models take of a mask the positions that they go on with, which are all of them here."""
         if any(part not in (slice(None), slice(0, None)) for part in index):
             raise GuiderError("it takes its attention mask apart")
@@ -45,7 +45,11 @@ class MaskRule:
 
 
 def segment_mask(
-    *args, mask_function=causal_mask_function, local_size=None, allow_is_causal_skip=True, **kwargs
+    *args: object,
+    mask_function: Callable = causal_mask_function,
+    local_size: int | None = None,
+    allow_is_causal_skip: bool = True,
+    **kwargs: object,
 ) -> MaskRule | None:
     """What a model's mask says, as a rule for any two positions; None where every earlier token is seen.
 

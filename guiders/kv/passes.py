@@ -9,8 +9,16 @@ survivors before a chunk's first column, and successors within it).
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
+from typing import TypedDict
 
 import torch
+
+
+class Columns(TypedDict):
+    """Columns of the shared segments that a pass reads."""
+
+    prompt: int
+    history: int
 
 
 @dataclass

@@ -12,7 +12,11 @@ and read at every step, and a product of few rows is half as fast again with the
 one step writes lies together.
 """
 
+from collections.abc import Sequence
+
 import torch
+from torch import Tensor
+from transformers import PreTrainedConfig
 from transformers.cache_utils import Cache, DynamicLayer
 
 from guiders.errors import GuiderError
@@ -23,13 +27,17 @@ from guiders.kv.states import RecurrentStates
 ALIGNED = 16  # columns that capacities are rounded up to, so that rows of transposed keys are aligned
 
 
-class _Layer:
+Pair = tuple[Tensor, Tensor]
+"""Keys and values."""
+
+
+class Layer:
     """The three segments of one layer; each is ``(keys, values)`` or None until first written."""
 
-    def __init__(self):
-        self.prompt: tuple[torch.Tensor, torch.Tensor] | None = None
-        self.history: tuple[torch.Tensor, torch.Tensor] | None = None
-        self.chunk: tuple[torch.Tensor, torch.Tensor] | None = None
+    def __init__(self) -> None:
+        self.prompt: Pair | None = None
+        self.history: Pair | None = None
+        self.chunk: Pair | None = None
 
 
 class SegmentCache(Cache):
@@ -43,13 +51,21 @@ class SegmentCache(Cache):
         config: the model's configuration, which says where it keeps recurrent states.
     """
 
-    def __init__(self, slots: int, survivors: int, successors: int, columns: int, fixed: bool = False, config=None):
+    def __init__(
+        self,
+        slots: int,
+        survivors: int,
+        successors: int,
+        columns: int,
+        fixed: bool = False,
+        config: PreTrainedConfig | None = None,
+    ):
         super().__init__(layer_class_to_replicate=DynamicLayer)
         self.shape = (slots, survivors, successors)
         self.columns = columns
         self.fixed = fixed
-        self.segments: list[_Layer] = []
-        self.now: Pass | None = None
+        self.segments: list[Layer] = []
+        self.now: Pass  # of this moment, from `begin` on
         self.written = 0  # layers that have written in this pass
         self._masks: dict = {}
         self.states = RecurrentStates(config, self.shape)
@@ -65,11 +81,11 @@ class SegmentCache(Cache):
     def get_mask_sizes(self, query_length: int, layer_idx: int = 0) -> tuple[int, int]:
         return query_length, 0
 
-    def update(self, key_states, value_states, layer_idx, *args, **kwargs):
+    def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: object, **kwargs: object) -> Pair:
         """Nothing: `guiders.kv.attention` writes what it is given to attend to."""
         return key_states, value_states
 
-    def write(self, key_states, value_states) -> _Layer:
+    def write(self, key_states: Tensor, value_states: Tensor) -> Layer:
         """Write the new keys and values ``[rows, H, n, D]`` of the pass's next attention where the pass says.
 
         Layers are counted as they come, which every pass of a model does in the same order.
@@ -78,7 +94,7 @@ class SegmentCache(Cache):
             GuiderError: they are not of the pass's tokens.
         """
         if self.written == len(self.segments):
-            self.segments.append(_Layer())
+            self.segments.append(Layer())
         layer, now = self.segments[self.written], self.now
         self.written += 1
         if key_states.shape[::2][:2] != now.positions.shape:
@@ -95,6 +111,7 @@ class SegmentCache(Cache):
                 keys[slot, :, :, : stop - start] = key_states[0, :, start:stop].transpose(1, 2)
                 values[slot, :, : stop - start] = value_states[0, :, start:stop]
         elif now.kind == "history":
+            assert now.starts is not None
             layer.history = self._room(layer.history, (slots, heads, survivors), pair, now.history)
             # survivors of one slot can differ in length: each writes at its own end
             at = (now.starts - 1).view(slots, 1, survivors, 1, 1)
@@ -103,16 +120,16 @@ class SegmentCache(Cache):
         else:
             if layer.chunk is None or len(layer.chunk[0]) < now.offset + n:
                 layer.chunk = self._more_columns(layer.chunk, pair, now.offset + n)
-            for segment, new in zip(layer.chunk, pair, strict=True):
-                new = new.reshape(*self.shape, heads, n, new.shape[-1]).permute(4, 0, 3, 1, 2, 5)
+            for segment, x in zip(layer.chunk, pair, strict=True):
+                added = x.reshape(*self.shape, heads, n, x.shape[-1]).permute(4, 0, 3, 1, 2, 5)
                 if now.column is None:
-                    segment[now.offset : now.offset + n] = new
+                    segment[now.offset : now.offset + n] = added
                 else:
-                    segment.index_copy_(0, now.column.to(segment.device), new)
+                    segment.index_copy_(0, now.column.to(segment.device), added)
         return layer
 
     @staticmethod
-    def _room(segment, leading, pair, length):
+    def _room(segment: Pair | None, leading: tuple[int, ...], pair: Pair, length: int) -> Pair:
         """Transposed keys and values with at least `length` columns, grown by half so that growing is rare."""
         if segment is not None and segment[1].shape[-2] >= length:
             return segment
@@ -127,21 +144,23 @@ class SegmentCache(Cache):
             values[..., :old, :] = segment[1]
         return keys, values
 
-    def _more_columns(self, segment, pair, length):
+    def _more_columns(self, segment: Pair | None, pair: Pair, length: int) -> Pair:
         """The chunk segment with room for a whole chunk, or for more where more is read at once."""
         slots, survivors, successors = self.shape
-        grown = []
-        for index, new in enumerate(pair):
+
+        def room(new: Tensor, old: Tensor | None) -> Tensor:
             heads, width = new.shape[1], new.shape[3]
             # zeros, not garbage, where columns may be read before they are written
             make = new.new_zeros if self.fixed else new.new_empty
-            room = make(max(self.columns, length), slots, heads, survivors, successors, width)
-            if segment is not None:
-                room[: len(segment[index])] = segment[index]
-            grown.append(room)
-        return tuple(grown)
+            grown = make(max(self.columns, length), slots, heads, survivors, successors, width)
+            if old is not None:
+                grown[: len(old)] = old
+            return grown
 
-    def commit(self, parents, rows, columns: int, starts, history: int, identity: bool) -> None:
+        keys, values = segment or (None, None)
+        return room(pair[0], keys), room(pair[1], values)
+
+    def commit(self, parents: Tensor, rows: Tensor, columns: int, starts: Tensor, history: int, identity: bool) -> None:
         """Make the chosen rows the survivors: their parents' history, then the row's chunk.
 
         Args:
@@ -159,6 +178,7 @@ class SegmentCache(Cache):
         for layer in self.segments:
             if layer.chunk is None and layer.history is None:
                 continue
+            assert layer.prompt is not None  # it is read first
             heads = layer.prompt[0].shape[1]
             layer.history = self._room(layer.history, (slots, heads, survivors), self._sample(layer), history)
             keys, values = layer.history
@@ -189,11 +209,14 @@ class SegmentCache(Cache):
         self.shape = (slots, chosen, successors)
 
     @staticmethod
-    def _sample(layer: _Layer):
+    def _sample(layer: Layer) -> Pair:
         """Tensors of the layer's types and widths, keys and values."""
-        return layer.chunk or (layer.history[0].transpose(-1, -2), layer.history[1])
+        if layer.chunk is not None:
+            return layer.chunk
+        assert layer.history is not None
+        return (layer.history[0].transpose(-1, -2), layer.history[1])
 
-    def keep(self, slots: torch.Tensor) -> None:
+    def keep(self, slots: Tensor) -> None:
         """Keep only these slots (``[P']``), in this order."""
         self.shape = (len(slots), *self.shape[1:])
         self.states.keep(slots)
@@ -230,23 +253,25 @@ class SegmentCache(Cache):
         """The forward pass is over."""
         self.states.end(self.now.kind, self.now.slots, self.now.inside, self.now.offset)
 
-    def mask(self, rule: MaskRule | None, columns: int, device, dtype) -> torch.Tensor:
+    def mask(self, rule: MaskRule | None, columns: int, device: torch.device, dtype: torch.dtype) -> Tensor:
         """Additive mask ``[rows, n, prompt + history + chunk columns]`` of the current pass."""
         key = (rule, device, dtype)
         if key not in self._masks:
             now = self.now
+            assert now.prompt_lengths is not None
+            assert now.starts is not None
             query = now.positions[:, :, None]
             lengths, starts = now.prompt_lengths[:, None, None], now.starts[:, None, None]
             j = torch.arange(max(now.prompt, now.history, columns), device=query.device)
-            valid = [(j[: now.prompt] < lengths).expand(-1, query.shape[1], -1)]
-            places = [j[: now.prompt].expand_as(valid[0])]
+            inside = [(j[: now.prompt] < lengths).expand(-1, query.shape[1], -1)]
+            where = [j[: now.prompt].expand_as(inside[0])]
             if now.history:
-                valid.append((j[: now.history] < starts).expand(-1, query.shape[1], -1))
-                places.append((lengths + j[: now.history]).expand_as(valid[-1]))
+                inside.append((j[: now.history] < starts).expand(-1, query.shape[1], -1))
+                where.append((lengths + j[: now.history]).expand_as(inside[-1]))
             if columns:
-                places.append((lengths + starts + j[:columns]).expand(-1, query.shape[1], -1))
-                valid.append(torch.ones_like(places[-1], dtype=torch.bool))
-            valid, places = torch.cat(valid, -1), torch.cat(places, -1)
+                where.append((lengths + starts + j[:columns]).expand(-1, query.shape[1], -1))
+                inside.append(torch.ones_like(where[-1], dtype=torch.bool))
+            valid, places = torch.cat(inside, -1), torch.cat(where, -1)
             valid = valid & (places <= query)
             if rule is not None:
                 valid = valid & rule(query, places)
@@ -255,7 +280,7 @@ class SegmentCache(Cache):
         return self._masks[key]
 
 
-def _scatter(history, new, at) -> None:
+def _scatter(history: Pair, new: Sequence[Tensor], at: Tensor) -> None:
     """Write ``new [P, H, S, n, D]`` keys and values at the columns ``at [P, 1, S, n, 1]`` of a history segment."""
     keys, values = history
     values.scatter_(3, at.to(values.device).expand_as(new[1]), new[1])

@@ -1,6 +1,7 @@
 """Can this model be cached in segments? Asked of every model once, before it writes a word."""
 
 import re
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
@@ -44,7 +45,7 @@ def check_cacheable(lm: LM) -> None:
 
 
 @contextmanager
-def shortened(model: torch.nn.Module):
+def shortened(model: torch.nn.Module) -> Iterator[set[str]]:
     """Inside, every number of `REACHES` above `SHORT` is `SHORT`, wherever the model stores it; gives their names."""
     before = []
     for module in model.modules():

@@ -9,7 +9,7 @@ import copy
 from collections.abc import Iterator
 
 import torch
-from transformers import cache_utils
+from transformers import PreTrainedConfig, cache_utils
 from transformers.cache_utils import DynamicCache
 
 from guiders.errors import GuiderError
@@ -20,7 +20,7 @@ _RECURRENT = getattr(cache_utils, "LinearAttentionCacheLayerMixin", ())
 _KNOWN = ("DynamicLayer", "DynamicSlidingWindowLayer", "DummyLayer")
 
 
-def cache_layers(config) -> list:
+def cache_layers(config: PreTrainedConfig | None) -> list:
     """Empty cache layers as transformers makes them for a model; none where it can't be told from the configuration.
 
     Raises:
@@ -43,7 +43,7 @@ class RecurrentStates:
         config: the model's. shape: ``(P, S, K)``.
     """
 
-    def __init__(self, config, shape: tuple[int, int, int]):
+    def __init__(self, config: PreTrainedConfig | None, shape: tuple[int, int, int]):
         self.config = config
         self.shape = shape
         self.empty = cache_layers(config)

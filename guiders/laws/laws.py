@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -22,6 +23,7 @@ from guiders.guider import Generation, Guider
 from guiders.kv.exclusive import exclusive
 from guiders.kv.lane import Lane
 from guiders.laws.replay import replayed
+from guiders.models.lm import LM
 from guiders.sampling import Sampling, signed_key
 from guiders.score import token_log_probs
 from guiders.search import BestOfN, ChunkBeam, Sample
@@ -48,7 +50,7 @@ def check(guider: Guider, prompts: Sequence, sampling: Sampling, tolerance: floa
             unlimited_chunk_equals_best_of(guider, prompts, sampling)
 
 
-def decode(guider: Guider, prompts: Sequence, sampling: Sampling, **options) -> list[Generation]:
+def decode(guider: Guider, prompts: Sequence, sampling: Sampling, **options: Any) -> list[Generation]:
     """All generations, in the order of the prompts."""
     return sorted(generate(guider, prompts, sampling, **options), key=lambda generation: generation.index)
 
@@ -67,11 +69,12 @@ def off_equals_base(guider: Guider, prompts: Sequence, sampling: Sampling) -> No
 def greedy_equals_transformers(guider: Guider, prompts: Sequence, max_new_tokens: int) -> None:
     """W=K=1 at temperature 0, unguided, writes what transformers' greedy ``generate`` writes."""
     base = guider.base
+    model: Any = base.model  # of transformers, with its `generate`
     search = Sample() if guider.value is None else ChunkBeam(1, 1, 3)
     alone = replace(guider, token=None, search=search)
     for ours in decode(alone, prompts, Sampling(temperature=0, max_new_tokens=max_new_tokens)):
         ids = base.encode_prompt(prompts[ours.index])
-        written = base.model.generate(
+        written = model.generate(
             torch.tensor([ids], device=base.device),
             attention_mask=torch.ones(1, len(ids), dtype=torch.long, device=base.device),
             do_sample=False,
@@ -93,17 +96,17 @@ def cached_logits_equal_formula(guider: Guider, prompts: Sequence, sampling: Sam
     alone = replace(guider, search=Sample())
     for generation in decode(alone, prompts, sampling):
         prompt, tokens = prompts[generation.index], list(generation.tokens)
-        stepped, shift = stepped_log_probs(alone, prompt, tokens, length=3), 0.0
+        stepped = stepped_log_probs(alone, prompt, tokens, length=3)
         if guider.remembering:
             formula = torch.stack(replayed(alone, prompt, tokens)[:-1]).log_softmax(-1)
         else:
             whole = [_uncached(lm, lm.encode_prompt(prompt), tokens) for lm in guider.models]
             width = min(x.shape[-1] for x in whole)
-            rest = [x[:, :width] for x in whole[1:]]
+            formula, *rest = (x[:, :width] for x in whole)
             for guide in guider.guides:
                 some, rest = rest[: len(guide.models)], rest[len(guide.models) :]
-                shift = shift + guide.shift(*some)
-            formula = (whole[0][:, :width] + shift).log_softmax(-1)
+                formula = formula + guide.shift(*some)
+            formula = formula.log_softmax(-1)
         _near(
             stepped, formula, tolerance, f"prompt {generation.index}: guided log-probabilities, cached and by formula"
         )
@@ -163,6 +166,7 @@ def arrival_does_not_matter(guider: Guider, prompts: Sequence, sampling: Samplin
 def cached_value_equals_rescore(guider: Guider, prompts: Sequence, sampling: Sampling, tolerance: float = 1e-6) -> None:
     """The value that chose a response, gathered chunk by chunk, equals that of the whole response at once, by the
     same scorer and by the slow formula (`Value.rescore`)."""
+    assert guider.value is not None
     search = guider.search if guider.search.scores == "boundary" else ChunkBeam(2, 2, 3)
     for generation in decode(replace(guider, search=search), prompts, sampling):
         ended = generation.finish_reason != "length"
@@ -192,6 +196,7 @@ def ended_takes_one_slot(guider: Guider, prompts: Sequence, sampling: Sampling) 
         return
     for generation in decode(guider, prompts, sampling, trace=True):
         before: Counter = Counter()
+        assert generation.trace is not None
         for chunk in generation.trace["chunks"]:
             now = Counter((h["text"], h["value"]) for h in chunk["hypotheses"] if h["ended"])
             for hypothesis, copies in before.items():
@@ -223,7 +228,7 @@ def follows(observed: Mapping, probabilities: Mapping, least: float = 1e-3) -> N
 
 
 @torch.inference_mode()
-def stepped_log_probs(guider: Guider, prompt, tokens: list[int], length: int) -> torch.Tensor:
+def stepped_log_probs(guider: Guider, prompt: object, tokens: list[int], length: int) -> torch.Tensor:
     """Guided log-probabilities ``[n, V]`` before every token, stepping through the caches in chunks of `length`."""
     lanes = [Lane(lm, 1, 1, 1, length) for lm in guider.models]
     zero, steps = torch.zeros(1, 1, dtype=torch.long, device=guider.base.device), []
@@ -251,9 +256,10 @@ def stepped_log_probs(guider: Guider, prompt, tokens: list[int], length: int) ->
 
 
 @torch.inference_mode()
-def whole_value(guider: Guider, prompt, tokens: list[int], ended: bool, stops: tuple[str, ...] = ()) -> float:
+def whole_value(guider: Guider, prompt: object, tokens: list[int], ended: bool, stops: tuple[str, ...] = ()) -> float:
     """The value of a response, by a new scorer that is given all of it as one chunk."""
     alone = replace(guider, token=None, search=ChunkBeam(1, 1, None))
+    assert alone.value is not None
     scorer = alone.value.scorer(alone, 1, len(tokens))
     device = guider.base.device
     scorer.admit([0], [prompt])
@@ -269,7 +275,7 @@ def whole_value(guider: Guider, prompt, tokens: list[int], ended: bool, stops: t
     return float(scorer.score(chunk))
 
 
-def _uncached(lm, prompt: list[int], tokens: list[int]) -> torch.Tensor:
+def _uncached(lm: LM, prompt: list[int], tokens: list[int]) -> torch.Tensor:
     """Logits ``[n, V]`` before every token of the response, each from a text of its own."""
     texts = [prompt + tokens[:i] for i in range(len(tokens))]
     with exclusive(lm.model):

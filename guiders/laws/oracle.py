@@ -2,32 +2,28 @@
 
 One prompt at a time, flat caches with a copy of the prompt per row (or none), a Python loop per chunk, and every
 hypothesis re-encoded in full whenever it is scored. It shares with `guiders.decoding` the parts of a guider and the
-random numbers of `guiders.sampling`, and none of the machinery: both must give the same responses.
+random numbers of `guiders.sampling`, and none of the machinery: both must give the same responses. A search selects by
+its own rule, from a boundary that is made of the whole hypotheses (`guiders.laws.seen`).
 """
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import torch
 
+from guiders.errors import GuiderError
 from guiders.guider import Generation, Guider, with_memory
 from guiders.laws.replay import replayed
+from guiders.laws.seen import Hypothesis, rows_seen, survivors_seen
 from guiders.models.lm import LM
 from guiders.sampling import Sampling, distribution, draw, signed_key, uniforms
+from guiders.search import Boundary, Selection
 
-
-@dataclass(frozen=True)
-class Hypothesis:
-    """A response so far; `end` is "eos" or "stop" once it has ended. `rows`: which row drew each of its tokens."""
-
-    tokens: tuple[int, ...] = ()
-    end: str | None = None
-    value: float | None = None
-    kl: float = 0.0
-    log_ratio: float = 0.0
-    rows: tuple[int, ...] = ()
+Select = Callable[[Boundary], Selection | None]
 
 
 class Reader:
@@ -35,7 +31,8 @@ class Reader:
 
     def __init__(self, lm: LM, prompt: list[int], cached: bool):
         self.lm, self.prompt, self.cached = lm, prompt, cached
-        self.past, self.read, self.positions = None, 0, 0
+        self.past: Any = None  # a cache of transformers' own
+        self.read = self.positions = 0
 
     def logits(self, rows: list[list[int]]) -> torch.Tensor:
         texts = [self.prompt + row for row in rows]
@@ -56,31 +53,46 @@ class Reader:
 
 @torch.inference_mode()
 def naive_generate(
-    guider: Guider, prompts: Sequence, sampling: Sampling | None = None, cached: bool = True
+    guider: Guider,
+    prompts: Sequence,
+    sampling: Sampling | None = None,
+    cached: bool = True,
+    select: Select | None = None,
 ) -> list[Generation]:
     """What `guiders.generate` gives, prompt by prompt.
 
     Args:
         cached: step with a flat key-value cache per row; False re-encodes the whole text for every token.
+        select: another rule in the place of the search's own `select`. It sees the log-weights that it gave itself;
+            those of token guides (`GuideState.weigh`) are not followed here.
+
+    Raises:
+        GuiderError: a search that revises, or whose chunks end at different lengths: rows are a rectangle here.
     """
-    sampling = sampling or Sampling()
-    bounding = guider.readers
-    return [_decode(guider, index, prompt, sampling, cached, bounding) for index, prompt in enumerate(prompts)]
+    search, sampling = guider.search, sampling or Sampling()
+    if search.revises or search.ends.ragged:
+        raise GuiderError(
+            f"{type(search).__name__} {'revises' if search.revises else 'ends chunks at different lengths'}, which the "
+            "oracle does not follow; compare it with a distribution that is known, as on a `guiders.laws.tabular` model"
+        )
+    rule = select or search.select
+    return [_decode(guider, index, prompt, sampling, cached, rule) for index, prompt in enumerate(prompts)]
 
 
-def _decode(guider: Guider, index: int, prompt, sampling: Sampling, cached: bool, bounding) -> Generation:
+def _decode(guider: Guider, index: int, prompt: object, sampling: Sampling, cached: bool, select: Select) -> Generation:
     started = time.perf_counter()
     search, base = guider.search, guider.base
     ids = base.encode_prompt(prompt)
     key = signed_key(ids)
-    room = min(lm.max_length - len(lm.encode_prompt(prompt)) for lm in bounding)
+    room = min(lm.max_length - len(lm.encode_prompt(prompt)) for lm in guider.readers)
     limit = min(sampling.max_new_tokens, room - search.scores_cut_with_end)
     models = [base, *(lm for guide in guider.guides for lm in guide.models)]
     readers = [Reader(lm, ids if lm is base else lm.encode_prompt(prompt), cached) for lm in models]
-    width, successors = search.survivors, search.successors
-    length = (search.ends.most if search.scores == "boundary" else None) or limit
-    beam, done, scored = [Hypothesis()] * width, 0, 0
-    while done < limit and not all(h.end for h in beam):
+    successors, length = search.successors, search.ends.most or limit
+    numbers_of_search = partial(_of_search, sampling, key)
+    beam, added, finished = [Hypothesis()] * search.survivors, [0] * search.survivors, False
+    done = chunks = scored = 0
+    while done < limit and not finished and not all(h.end for h in beam):
         rows = [h for h in beam for _ in range(successors)]
         start = done
         for step in range(start, min(start + length, limit)):
@@ -110,19 +122,23 @@ def _decode(guider: Guider, index: int, prompt, sampling: Sampling, cached: bool
                 h if len(h.rows) == len(h.tokens) else replace(h, rows=(*h.rows, place[i])) for i, h in enumerate(rows)
             ]
             done = step + 1
-        order = list(range(len(rows)))
-        over = done >= limit
-        if search.scores == "boundary" or (search.scores == "end" and (over or all(h.end for h in rows))):
-            with counting(getattr(guider.value, "models", ())) as read:
-                rows = rescored(guider, prompt, rows, sampling.stop, appended=search.scores_cut_with_end and over)
-            scored += read["positions"]
-            copied = search.copies_ended
-            valid = [i for i in order if copied or i % successors == 0 or not beam[i // successors].end]
-            order = _best(rows, valid, copied)
-        beam = [rows[i] for i in order[:width]]
+        with counting(getattr(guider.value, "models", ())) as read:
+            rows = _valued(guider, prompt, rows, limit, sampling.stop)
+        chunks, scored = chunks + 1, scored + read["positions"]
+        selection = select(rows_seen(search, beam, rows, limit, chunks, partial(numbers_of_search, done)))
+        chosen = list(range(len(rows))) if selection is None else selection.rows[0].tolist()
+        added = [len(rows[i].tokens) - len(beam[i // successors].tokens) for i in chosen]
+        beam = [rows[i] for i in chosen]
+        if selection is None:
+            continue
+        if selection.log_weights is not None:
+            weighed = zip(beam, selection.log_weights[0].tolist(), strict=True)
+            beam = [replace(h, log_weight=weight) for h, weight in weighed]
+        finished = selection.finished is not None and bool(selection.finished[0])
         for reader in readers:
-            reader.reorder([i for i in order[:width] for _ in range(successors)])
-    best = beam[0]
+            reader.reorder([i for i in chosen for _ in range(successors)])
+    seen = survivors_seen(search, beam, added, limit, chunks, partial(numbers_of_search, done))
+    best = beam[int(search.choose(seen)[0])]
     return Generation(
         index=index,
         text=_shown(base, best.tokens, sampling.stop),
@@ -133,7 +149,7 @@ def _decode(guider: Guider, index: int, prompt, sampling: Sampling, cached: bool
         kl_search=search.divergence(len(best.tokens), limit),
         forward_passes=scored + sum(reader.positions for reader in readers),
         seconds=time.perf_counter() - started,
-        log_ratio=best.log_ratio if width * successors > 1 else None,
+        log_ratio=best.log_ratio if search.rows > 1 else None,
         computed_passes=scored + sum(reader.positions for reader in readers),
     )
 
@@ -162,13 +178,10 @@ def _extend(base: LM, hypothesis: Hypothesis, token: int, kl: float, ratio: floa
     return replace(hypothesis, tokens=tokens, end=end, kl=hypothesis.kl + kl, log_ratio=hypothesis.log_ratio + ratio)
 
 
-def _best(rows: list[Hypothesis], valid: list[int], copied: bool) -> list[int]:
-    """Rows by value: distinct hypotheses first (where an ended one is copied: by value alone)."""
-    seen, distinct, copies = set(), [], []
-    for i in sorted(valid, key=lambda i: -rows[i].value):
-        (copies if rows[i].tokens in seen and not copied else distinct).append(i)
-        seen.add(rows[i].tokens)
-    return distinct + copies
+def _of_search(sampling: Sampling, key: int, step: int, m: int) -> torch.Tensor:
+    """The search's own uniform numbers ``[1, m]`` after so many steps."""
+    stream = replace(sampling, purpose=f"{sampling.purpose}/select").stream
+    return uniforms(stream, torch.tensor([[key]]), torch.arange(m), torch.tensor([[step]]))
 
 
 def _shown(base: LM, tokens: tuple[int, ...], stops: tuple[str, ...]) -> str:
@@ -194,12 +207,32 @@ def counting(models: Iterable[LM]) -> Iterator[dict[str, int]]:
             hook.remove()
 
 
-def rescored(
-    guider: Guider, prompt: object, rows: list[Hypothesis], stops: tuple[str, ...], appended: bool
+def _valued(
+    guider: Guider, prompt: object, rows: list[Hypothesis], limit: int, stops: tuple[str, ...]
 ) -> list[Hypothesis]:
-    """Every row with its value, from the whole text; `appended` puts an end token after rows that were cut."""
+    """The rows with their values, from whole texts, where the search asks for values now."""
+    search = guider.search
+    if search.scores == "boundary":
+        asked = list(range(len(rows)))
+    else:
+        over = (i for i, h in enumerate(rows) if h.end or len(h.tokens) >= limit)
+        asked = [i for i in over if search.scores == "end" and rows[i].value is None]
+    valued = list(rows)
+    if asked:
+        cut = limit if search.scores_cut_with_end else None
+        for i, h in zip(asked, rescored(guider, prompt, [rows[i] for i in asked], stops, cut), strict=True):
+            valued[i] = h
+    return valued
+
+
+def rescored(
+    guider: Guider, prompt: object, rows: list[Hypothesis], stops: tuple[str, ...], limit: int | None
+) -> list[Hypothesis]:
+    """Every row with its value, from the whole text; an end token is put after rows that the `limit` cut."""
+    assert guider.value is not None  # as the search chooses by it
     end = guider.base.tokenizer.eos_token_id
-    responses = [[*h.tokens, end] if appended and not h.end else list(h.tokens) for h in rows]
-    ended = [bool(h.end) or appended for h in rows]
+    cut = [limit is not None and not h.end and len(h.tokens) >= limit for h in rows]
+    responses = [[*h.tokens, end] if more else list(h.tokens) for h, more in zip(rows, cut, strict=True)]
+    ended = [bool(h.end) or more for h, more in zip(rows, cut, strict=True)]
     values = guider.value.rescore(guider, prompt, responses, ended, stops)
     return [replace(h, value=v) for h, v in zip(rows, values, strict=True)]

@@ -2,7 +2,7 @@
 
 import torch
 from torch import nn
-from transformers import PretrainedConfig
+from transformers import Cache, PreTrainedConfig
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 
@@ -17,15 +17,22 @@ class TabularLM(nn.Module):
     def __init__(self, table: torch.Tensor, end: int):
         super().__init__()
         self.table = nn.Parameter(table, requires_grad=False)
-        self.config = PretrainedConfig(vocab_size=table.shape[-1], eos_token_id=end)
+        self.config = PreTrainedConfig.from_dict({"vocab_size": table.shape[-1], "eos_token_id": end})
 
-    def forward(self, input_ids, position_ids=None, logits_to_keep=0, **kwargs) -> CausalLMOutputWithPast:
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        position_ids: torch.Tensor | None = None,
+        logits_to_keep: int | torch.Tensor = 0,
+        past_key_values: Cache | None = None,
+        **kwargs: object,
+    ) -> CausalLMOutputWithPast:
         """input_ids: ``[rows, n]``. A cache is not needed, and left alone."""
         if position_ids is None:
             position_ids = torch.arange(input_ids.shape[1], device=input_ids.device).expand_as(input_ids)
         logits = self.table[position_ids.clamp(max=len(self.table) - 1), input_ids]
         keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        return CausalLMOutputWithPast(logits=logits[:, keep], past_key_values=kwargs.get("past_key_values"))
+        return CausalLMOutputWithPast(logits=logits[:, keep], past_key_values=past_key_values)
 
 
 def optimal_logits(table: torch.Tensor, reward: torch.Tensor, end: int, start: int, steps: int) -> torch.Tensor:

@@ -3,9 +3,11 @@
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
-from transformers.utils import cached_file
+from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel
+from transformers.utils import ModelOutput, cached_file
 
 from guiders.errors import GuiderError
 from guiders.kv.exclusive import exclusive
@@ -52,6 +54,7 @@ class Adapted(torch.nn.Module):
 
     def __init__(self, model: torch.nn.Module, path: str):
         super().__init__()
+        assert isinstance(model, PreTrainedModel)  # what loads adapters
         self.shared = model
         self._adapter = f"adapter_{len(getattr(model, 'peft_config', {}))}"
         if cached_file(path, WEIGHTS, _raise_exceptions_for_missing_entries=False) is None:
@@ -60,27 +63,29 @@ class Adapted(torch.nn.Module):
             try:
                 model.load_adapter(str(path), adapter_name=self._adapter)
             except (OSError, ValueError, RuntimeError) as error:
+                if getattr(error, "errno", None):  # the operating system's own
+                    raise
                 why = str(error).strip().splitlines()[0]
                 raise GuiderError(
                     f"{path}: the adapter can't be put on its base ({why}); is it this base's?"
                 ) from error
-        self._layers = [layer for layer in model.modules() if hasattr(layer, "base_layer")]
+        self._layers: list[Any] = [layer for layer in model.modules() if hasattr(layer, "base_layer")]  # PEFT's
         for parameter in model.parameters():
             parameter.requires_grad_(False)
         self._switch(False)
 
     @property
-    def config(self):
+    def config(self) -> PreTrainedConfig:
         return self.shared.config
 
     @property
-    def generation_config(self):
+    def generation_config(self) -> GenerationConfig | None:
         return self.shared.generation_config
 
     def get_output_embeddings(self) -> torch.nn.Module | None:
         return self.shared.get_output_embeddings()
 
-    def forward(self, *args, **kwargs):
+    def forward(self, *args: object, **kwargs: object) -> ModelOutput:
         """As the shared model's, with the adapter on."""
         self._switch(True)
         try:

@@ -1,15 +1,19 @@
 """A sequence classifier as a reward model: the reward of a response to a prompt, read as text."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
+from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+from torch import nn
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerBase
 
 from guiders.errors import GuiderError
 from guiders.kv.exclusive import exclusive
+from guiders.models.configuration import text_config
 from guiders.models.damaged import naming_damaged_weights
+from guiders.models.prompt import Text
 from guiders.models.vocab import check_ids
 
 
@@ -30,7 +34,14 @@ class Classifier:
         evaluated: tokens read so far, padding included.
     """
 
-    def __init__(self, model, tokenizer, template: str | None = None, batch_size: int = 64, name: str = "classifier"):
+    def __init__(
+        self,
+        model: nn.Module | Callable[[], nn.Module],
+        tokenizer: PreTrainedTokenizerBase,
+        template: str | None = None,
+        batch_size: int = 64,
+        name: str = "classifier",
+    ):
         self._model = model
         self.tokenizer = tokenizer
         self.template = template
@@ -56,16 +67,18 @@ class Classifier:
         Raises:
             GuiderError: no such model or tokenizer; when the weights are read: no safetensors, or more than two labels.
         """
-        options = {"revision": revision, "trust_remote_code": trust_remote_code}
+        options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
         try:
             config = AutoConfig.from_pretrained(path, **options)
             tokenizer = AutoTokenizer.from_pretrained(path, **options)
         except (OSError, ValueError, KeyError) as error:
+            if getattr(error, "errno", None):  # the operating system's own: the file is there and can't be read
+                raise
             raise GuiderError(
                 f"classifier {path}: can't be loaded ({_reason(error)}); give a folder or a hub name"
             ) from error
 
-        def weights():
+        def weights() -> nn.Module:
             if not str((config.architectures or [""])[0]).endswith("ForSequenceClassification"):
                 from guiders.models.value_model import ValueModel
 
@@ -76,6 +89,8 @@ class Classifier:
                         path, dtype=getattr(torch, dtype), use_safetensors=True, **options
                     )
                 except (OSError, ValueError) as error:
+                    if getattr(error, "errno", None):
+                        raise
                     raise GuiderError(
                         f"classifier {path}: no weights to read ({_reason(error)}); convert it with save_pretrained"
                     ) from error
@@ -84,19 +99,25 @@ class Classifier:
         return cls(weights, tokenizer, template, name=str(path))
 
     @cached_property
-    def model(self) -> torch.nn.Module:
+    def model(self) -> nn.Module:
         """The weights, loaded on first use, in evaluation mode."""
         with torch.inference_mode(False):
-            model = self._model if isinstance(self._model, torch.nn.Module) else self._model()
+            model = self._model if isinstance(self._model, nn.Module) else self._model()
         if getattr(model, "kind", "scalar") != "scalar":
             raise GuiderError(f"{self.name} values every next token; a reward model has one output: use it as a value")
-        if not hasattr(model, "score_head") and model.config.num_labels > 2:
-            raise GuiderError(f"{self.name} has {model.config.num_labels} labels; a reward model has one, or two")
-        model.config.get_text_config().pad_token_id = self.tokenizer.pad_token_id
+        labels = getattr(model.config, "num_labels", 1)
+        if not hasattr(model, "score_head") and labels > 2:
+            raise GuiderError(f"{self.name} has {labels} labels; a reward model has one, or two")
+        text_config(model).pad_token_id = self.tokenizer.pad_token_id
         return model.eval()
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return next(self.model.parameters()).device
+
     @torch.inference_mode()
-    def rewards(self, pairs: Sequence[tuple[object, str]]) -> torch.Tensor:
+    def rewards(self, pairs: Sequence[tuple[Text, str]]) -> torch.Tensor:
         """The rewards of (prompt, response) pairs, in their order: ``[n]``, float64 on the CPU.
 
         Args:
@@ -111,7 +132,7 @@ class Classifier:
             # padded on the right: the classifiers of causal models look for the last token that is not padding
             batch = self.tokenizer.pad(
                 {"input_ids": [texts[place] for place in places]}, padding_side="right", return_tensors="pt"
-            ).to(self.model.device)
+            ).to(self.device)
             with exclusive(self.model):
                 self.evaluated += batch["input_ids"].numel()
                 output = self.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
@@ -122,11 +143,11 @@ class Classifier:
             rewards[places] = (logits[:, -1] - (logits[:, 0] if logits.shape[1] == 2 else 0.0)).cpu()
         return rewards
 
-    def positions(self, prompt, response: str) -> int:
+    def positions(self, prompt: Text, response: str) -> int:
         """Tokens that the classifier reads for a pair."""
         return len(self._input(prompt, response))
 
-    def _input(self, prompt, response: str) -> list[int]:
+    def _input(self, prompt: Text, response: str) -> list[int]:
         if self.template is not None:
             if not isinstance(prompt, str):
                 prompt = "\n\n".join(message["content"] for message in prompt)
@@ -137,16 +158,15 @@ class Classifier:
             ids = self._tokens(text)
         elif getattr(self.tokenizer, "chat_template", None):
             chat = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
-            text = self.tokenizer.apply_chat_template(
-                [*chat, {"role": "assistant", "content": response}], tokenize=False
-            )
-            ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]  # the template writes them
+            messages: Any = [*chat, {"role": "assistant", "content": response}]
+            written = self.tokenizer.apply_chat_template(messages, tokenize=False)
+            ids = self.tokenizer(written, add_special_tokens=False)["input_ids"]  # the template writes them
         else:
             text = prompt if isinstance(prompt, str) else "\n\n".join(message["content"] for message in prompt)
             ids = self._tokens(*((text, response) if text else (response,)))
         if not ids:
             ids = [self.tokenizer.pad_token_id]
-        check_ids(ids, self.model.config.get_text_config().vocab_size, self.name)
+        check_ids(ids, text_config(self.model).vocab_size, self.name)
         return ids[-self._longest :]
 
     def _tokens(self, *texts: str) -> list[int]:
@@ -157,7 +177,7 @@ class Classifier:
 
     @cached_property
     def _longest(self) -> int:
-        config = self.model.config.get_text_config()
+        config = text_config(self.model)
         found = [getattr(config, name, None) for name in ("n_positions", "max_position_embeddings")]
         # RoBERTa-like tables keep rows below the padding id for themselves: the tokenizer knows
         return min([length for length in (*found, self.tokenizer.model_max_length) if length])

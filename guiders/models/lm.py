@@ -1,17 +1,28 @@
 """A language model as a guider sees it: weights loaded when first needed, a tokenizer, a prompt template."""
 
 import threading
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedConfig,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from guiders.cpu.gelu import fuse_activations
 from guiders.errors import GuiderError
 from guiders.models.adapter import Adapted, adapter_base
+from guiders.models.configuration import text_config
 from guiders.models.damaged import naming_damaged_weights
-from guiders.models.prompt import Chat, LongPrompt, check_prompt, is_text
+from guiders.models.prompt import Chat, LongPrompt, Text, check_prompt, is_text
 
 _loading = threading.RLock()  # one for all: a model may be loaded on another one's weights
 
@@ -32,7 +43,13 @@ class LM:
         name: what messages call it.
     """
 
-    def __init__(self, model, tokenizer, template: str | None = None, name: str = "model"):
+    def __init__(
+        self,
+        model: torch.nn.Module | Callable[[], torch.nn.Module],
+        tokenizer: PreTrainedTokenizerBase,
+        template: str | None = None,
+        name: str = "model",
+    ):
         self._model = model
         self.tokenizer = tokenizer
         self.template = template
@@ -52,7 +69,7 @@ class LM:
         device_map: str | dict | None = None,
         template: str | None = None,
         trust_remote_code: bool = False,
-        quantization_config=None,
+        quantization_config: Mapping[str, object] | QuantizationConfigMixin | None = None,
         max_length: int | None = None,
     ) -> "LM":
         """Load from a folder or a hub name; safetensors only. An adapter is loaded on the base that it names.
@@ -71,28 +88,33 @@ class LM:
         torch_dtype = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
         if not isinstance(torch_dtype, torch.dtype):
             raise GuiderError(f"dtype={dtype!r} is not a torch dtype; use float32, bfloat16, float16 or float64")
-        options = {"revision": revision, "trust_remote_code": trust_remote_code}
+        options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
         path = str(path)
         if not Path(path).is_dir() and (path.startswith((".", "/", "~")) or path.count("/") > 1):
             raise GuiderError(f"model {path}: no such folder; give a folder with config.json or a hub name")
         if head == "lm" and (on := adapter_base(path, revision)) is not None:
-            more = {
-                "device": device,
-                "device_map": device_map,
-                "quantization_config": quantization_config,
-                "max_length": max_length,
-            }
-            return cls.load(on, dtype=dtype, trust_remote_code=trust_remote_code, **more).adapted(path, template)
+            shared = cls.load(
+                on,
+                dtype=dtype,
+                trust_remote_code=trust_remote_code,
+                device=device,
+                device_map=device_map,
+                quantization_config=quantization_config,
+                max_length=max_length,
+            )
+            return shared.adapted(path, template)
         try:
             AutoConfig.from_pretrained(path, **options)
             tokenizer = AutoTokenizer.from_pretrained(path, **options)
         except (OSError, ValueError, KeyError) as error:
+            if getattr(error, "errno", None):  # the operating system's own: the file is there and can't be read
+                raise
             reason = str(error).strip().splitlines()[0]
             raise GuiderError(
                 f"model {path}: can't be loaded ({reason}); give a folder with config.json or a hub name"
             ) from error
 
-        def weights():
+        def weights() -> torch.nn.Module:
             if head == "value":
                 from guiders.models.value_model import ValueModel
 
@@ -106,7 +128,7 @@ class LM:
                 )
             try:
                 with naming_damaged_weights(path, revision):
-                    model = AutoModelForCausalLM.from_pretrained(
+                    model: torch.nn.Module = AutoModelForCausalLM.from_pretrained(
                         path,
                         dtype=torch_dtype,
                         use_safetensors=True,
@@ -115,6 +137,8 @@ class LM:
                         **options,
                     )
             except OSError as error:
+                if error.errno:
+                    raise
                 reason = str(error).strip().splitlines()[0]
                 raise GuiderError(
                     f"model {path}: no safetensors weights ({reason}); convert it with save_pretrained"
@@ -158,8 +182,8 @@ class LM:
             return vars(self).setdefault("model", fuse_activations(model).eval())
 
     @property
-    def config(self):
-        return self.model.config.get_text_config()
+    def config(self) -> PreTrainedConfig:
+        return text_config(self.model)
 
     @property
     def device(self) -> torch.device:
@@ -196,7 +220,7 @@ class LM:
         added = getattr(self.tokenizer, "added_tokens_decoder", {})
         return frozenset((*self.tokenizer.all_special_ids, *(i for i, token in added.items() if token.special)))
 
-    def encode_prompt(self, prompt) -> list[int]:
+    def encode_prompt(self, prompt: Any) -> list[int]:
         """Token ids of a prompt under this model's template. An empty text becomes the start token.
 
         A text gets the special tokens that the tokenizer adds, unless it begins with the start token already. What a
@@ -236,20 +260,22 @@ class LM:
         special = special and not (start and text.startswith(start))
         return self.tokenizer(text, add_special_tokens=special)["input_ids"]
 
-    def render(self, prompt: str | list[dict]) -> str:
+    def render(self, prompt: Text) -> str:
         """A text or messages as the text that this model reads, under its template.
 
         Raises:
             GuiderError: messages without a chat template, or several where the template takes one.
         """
         if self._through_chat_template(prompt):
-            messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
+            messages: Any = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
             template = self.template if _is_jinja(self.template) else None
             if template is None and not getattr(self.tokenizer, "chat_template", None):
                 raise GuiderError(f"{self.name} has no chat template; set model template to a string with {{prompt}}")
-            return self.tokenizer.apply_chat_template(
+            text = self.tokenizer.apply_chat_template(
                 messages, tokenize=False, add_generation_prompt=True, chat_template=template
             )
+            assert isinstance(text, str)  # of one chat, with `tokenize=False`
+            return text
         if not isinstance(prompt, str) and len(prompt) != 1:
             raise GuiderError(
                 f"{self.name}: the template {self.template!r} takes one message, not {len(prompt)}; use a chat template"
@@ -257,14 +283,16 @@ class LM:
         text = prompt if isinstance(prompt, str) else str(prompt[0]["content"])
         return text if self.template is None else self.template.replace("{prompt}", text)
 
-    def _through_chat_template(self, prompt: str | list[dict]) -> bool:
+    def _through_chat_template(self, prompt: Text) -> bool:
         if self.template == "chat" or _is_jinja(self.template):
             return True
         return not isinstance(prompt, str) and not (self.template and "{prompt}" in self.template)
 
     def decode(self, tokens: list[int], special: bool = False) -> str:
         """The text of response tokens, special tokens left out unless `special`."""
-        return self.tokenizer.decode(tokens, skip_special_tokens=not special, clean_up_tokenization_spaces=False)
+        text = self.tokenizer.decode(tokens, skip_special_tokens=not special, clean_up_tokenization_spaces=False)
+        assert isinstance(text, str)  # of one list of tokens
+        return text
 
 
 def _is_jinja(template: str | None) -> bool:

@@ -1,14 +1,17 @@
 """What a prompt may be: a text, messages, token ids; and how much of it is read."""
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from guiders.errors import GuiderError
 
 if TYPE_CHECKING:
     from guiders.models.lm import LM
+
+Text = str | Sequence[Mapping[str, str]]
+"""A text, or messages ``{"role", "content"}``."""
 
 
 class Chat(list):
@@ -20,25 +23,33 @@ class Chat(list):
 class LongPrompt:
     """A prompt of which each model reads no more of the end than leaves `room` tokens of its context."""
 
-    prompt: object
+    prompt: Any  # in each form that `LM.encode_prompt` takes
     room: int
 
 
-def as_text(base: "LM", prompt):
+def as_text(base: "LM", prompt: object) -> Text | LongPrompt:
     """The prompt as a model with another tokenizer can read it: a text or messages, without the base's start token."""
+    text = whole_text(base, prompt)
+    return LongPrompt(text, prompt.room) if isinstance(prompt, LongPrompt) else text
+
+
+def whole_text(base: "LM", prompt: object) -> Text:
+    """`as_text`, all of it, however little of a long one is read."""
     if isinstance(prompt, LongPrompt):
-        return LongPrompt(as_text(base, prompt.prompt), prompt.room)
-    if not is_text(prompt):
-        return base.decode(list(prompt))
-    return prompt.removeprefix(base.tokenizer.bos_token or "") if isinstance(prompt, str) else prompt
+        prompt = prompt.prompt
+    if isinstance(prompt, str):
+        return prompt.removeprefix(base.tokenizer.bos_token or "")
+    return cast(Text, prompt) if is_text(prompt) else base.decode(list(cast(Iterable[int], prompt)))
 
 
-def is_text(prompt) -> bool:
+def is_text(prompt: object) -> bool:
     """Is this prompt a text or messages, and not token ids?"""
-    return isinstance(prompt, str) or (len(prompt) > 0 and isinstance(prompt[0], dict))
+    if isinstance(prompt, str):
+        return True
+    return isinstance(prompt, Sequence) and len(prompt) > 0 and isinstance(prompt[0], dict)
 
 
-def check_prompt(prompt) -> None:
+def check_prompt(prompt: Any) -> None:
     """Hold a prompt to be a text, a list of messages ``{"role", "content"}`` of texts, or a list of token ids.
 
     Raises:
@@ -64,7 +75,7 @@ def check_prompt(prompt) -> None:
             ) from None
 
 
-def _check_message(message) -> None:
+def _check_message(message: object) -> None:
     for part in ("role", "content"):
         if not isinstance(message, Mapping) or not isinstance(message.get(part), str):
             raise GuiderError(f'the message {_shown(message)} has no text as its {part}; write {{"role", "content"}}')
@@ -80,7 +91,7 @@ def _check_text(text: str) -> None:
         ) from None
 
 
-def _shown(value) -> str:
+def _shown(value: object) -> str:
     """A value in one line of plain ASCII, shortened."""
     text = ascii(value)
     return text if len(text) <= 60 else text[:57] + "..."

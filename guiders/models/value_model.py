@@ -13,15 +13,17 @@ On disk: the backbone's weights under the prefix of its causal LM (``transformer
 
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
-from transformers import AutoConfig, AutoModel
+from transformers import AutoConfig, AutoModel, Cache, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.utils import cached_file
+from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from guiders.errors import GuiderError
 from guiders.models.damaged import naming_damaged_weights
@@ -38,14 +40,14 @@ class ValueModel(nn.Module):
         head: ``Linear(H, 1)`` (scalar) or ``Linear(H, vocab, bias=False)``.
     """
 
-    def __init__(self, backbone: nn.Module, head: nn.Linear):
+    def __init__(self, backbone: PreTrainedModel, head: nn.Linear):
         super().__init__()
         self.backbone = backbone
         self.score_head = head
         self.config.value_head = self.kind
 
     @classmethod
-    def from_config(cls, config, kind: str = "scalar") -> "ValueModel":
+    def from_config(cls, config: PreTrainedConfig, kind: str = "scalar") -> "ValueModel":
         """A freshly initialised model; the head starts at zero, so every value does.
 
         Args:
@@ -55,7 +57,7 @@ class ValueModel(nn.Module):
         return cls.on(AutoModel.from_config(config), kind)
 
     @classmethod
-    def on(cls, backbone: nn.Module, kind: str = "scalar") -> "ValueModel":
+    def on(cls, backbone: PreTrainedModel, kind: str = "scalar") -> "ValueModel":
         """A new head on a backbone, such as a language model's; the head starts at zero, so every value does."""
         if kind not in ("scalar", "vocab"):
             raise GuiderError(f"value head {kind!r} is unknown; choose scalar or vocab")
@@ -74,7 +76,7 @@ class ValueModel(nn.Module):
         dtype: str | torch.dtype = "float32",
         device: str | torch.device = "cpu",
         device_map: str | dict | None = None,
-        quantization_config=None,
+        quantization_config: Mapping[str, object] | QuantizationConfigMixin | None = None,
         trust_remote_code: bool = False,
     ) -> "ValueModel":
         """Read a value model in the published layout, from a folder or the hub.
@@ -136,7 +138,7 @@ class ValueModel(nn.Module):
         self.config.save_pretrained(path)
 
     @property
-    def config(self):
+    def config(self) -> PreTrainedConfig:
         """The backbone's configuration, with ``value_head`` added."""
         return self.backbone.config
 
@@ -158,10 +160,10 @@ class ValueModel(nn.Module):
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.Tensor | None = None,
-        past_key_values=None,
+        past_key_values: Cache | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | torch.Tensor = 0,
-        **kwargs,
+        **kwargs: object,
     ) -> CausalLMOutputWithPast:
         """Values in the place of logits.
 
@@ -246,7 +248,8 @@ def _read_head(path: str | Path, revision: str | None) -> dict[str, torch.Tensor
         files = {single}
     elif index is not None:
         shards = json.loads(Path(index).read_text(encoding="utf-8"))["weight_map"]
-        files = {_find(path, shards[name], revision) for name in names & shards.keys()}
+        found = (_find(path, shards[name], revision) for name in names & shards.keys())
+        files = {file for file in found if file is not None}
     elif _find(path, PICKLED, revision) is not None:
         raise GuiderError(
             f"{path}: only {PICKLED}, which can run code when read; convert it once where you trust it: "
@@ -256,7 +259,7 @@ def _read_head(path: str | Path, revision: str | None) -> dict[str, torch.Tensor
         )
     else:
         raise GuiderError(f"{path}: no {WEIGHTS} there; give a folder or a hub name with a value model")
-    head = {}
+    head: dict[str, torch.Tensor] = {}
     for file in sorted(files):
         with safe_open(file, framework="pt") as tensors:
             head |= {name.removeprefix(f"{HEAD}."): tensors.get_tensor(name) for name in names & set(tensors.keys())}
@@ -267,7 +270,7 @@ def _read_head(path: str | Path, revision: str | None) -> dict[str, torch.Tensor
     return head
 
 
-def _check_head(path: str | Path, config, head: dict[str, torch.Tensor]) -> None:
+def _check_head(path: str | Path, config: PreTrainedConfig, head: dict[str, torch.Tensor]) -> None:
     rows, hidden = head["weight"].shape
     kind = getattr(config, "value_head", "scalar" if rows == 1 else "vocab")
     expected = (1 if kind == "scalar" else config.vocab_size, config.hidden_size)

@@ -2,10 +2,14 @@
 
 from collections.abc import Sequence
 
+from transformers import PreTrainedTokenizerBase
+
 from guiders.errors import GuiderError
 
 
-def check_same_vocabulary(base, guide, base_name: str, guide_name: str) -> None:
+def check_same_vocabulary(
+    base: PreTrainedTokenizerBase, guide: PreTrainedTokenizerBase, base_name: str, guide_name: str
+) -> None:
     """Compare two tokenizers by their whole id -> string map and their special tokens. Loads no weights.
 
     Equal sizes are not enough: Llama-2 and Mistral both have 32,000 ids and are not the same.
@@ -21,7 +25,7 @@ def check_same_vocabulary(base, guide, base_name: str, guide_name: str) -> None:
         )
 
 
-def first_difference(base, guide) -> str | None:
+def first_difference(base: PreTrainedTokenizerBase, guide: PreTrainedTokenizerBase) -> str | None:
     """The first difference of two tokenizers in words, or None where they are the same."""
     if base is guide:
         return None

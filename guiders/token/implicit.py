@@ -25,7 +25,7 @@ class Implicit(TokenGuide):
     untuned: LM
     weight: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_weight(self.weight)
 
     @property

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import torch
 from torch.utils.data import Sampler
+from transformers import PreTrainedModel
+
+from guiders.models.value_model import ValueModel
 
 STATE = "trainer_state.json"  # what transformers' Trainer writes last into a checkpoint
 OWN = "checkpoint.pt"
@@ -38,7 +41,7 @@ class Checkpoints:
                 shutil.rmtree(path)
         return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
-    def save(self, step: int, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    def save(self, step: int, model: PreTrainedModel | ValueModel, optimizer: torch.optim.Optimizer) -> None:
         """Write weights, optimizer and random state, whole or not at all."""
         self.folder.mkdir(parents=True, exist_ok=True)
         state = {
@@ -53,7 +56,7 @@ class Checkpoints:
         torch.save(state, part)
         os.replace(part, self.folder / OWN)
 
-    def restore(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    def restore(self, model: PreTrainedModel | ValueModel, optimizer: torch.optim.Optimizer) -> int:
         """Read back what `save` wrote; the steps that are done, 0 where there is no checkpoint."""
         file = self.folder / OWN
         if not file.exists():

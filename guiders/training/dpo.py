@@ -1,16 +1,21 @@
 """Direct preference optimisation (Rafailov et al., 2023), by TRL's ``DPOTrainer``."""
 
-import torch
+from typing import TYPE_CHECKING
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from guiders.training.checkpoint import Checkpoints
 from guiders.training.run import check_rows, run, scratch, settings
 from guiders.training.schedule import Lora, Progress, Schedule
 from guiders.training.sft import encode
 
+if TYPE_CHECKING:
+    from peft import PeftModel
+
 
 def train(
-    model: torch.nn.Module,
-    tokenizer,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
     rows: list[dict],
     schedule: Schedule,
     *,
@@ -20,7 +25,7 @@ def train(
     progress: Progress | None = None,
     stage: str = "dpo",
     checkpoints: Checkpoints | None = None,
-) -> torch.nn.Module:
+) -> "PreTrainedModel | PeftModel":
     """Tune a model on preferences, with the model as it comes in as the reference.
 
     The optimum satisfies ``beta (log π⁺(y|x) − log π⁻(y|x)) = r(x, y) + c(x)``: the log-ratio of the tuned and the
@@ -39,13 +44,14 @@ def train(
         GuiderError: no rows, or a row without one of the columns.
     """
     from datasets import Dataset
+    from peft import PeftModel
     from trl import DPOConfig, DPOTrainer
 
     class Encoded(DPOTrainer):
         """Takes rows that are token ids already. TRL encodes prompt and response as one text, in which tokens may merge
         across the boundary; the decoder goes on from the prompt's own tokens."""
 
-        def _prepare_dataset(self, dataset, *_):
+        def _prepare_dataset(self, dataset: Dataset, *_: object) -> Dataset:
             return dataset
 
     check_rows(rows, ("prompt", "chosen", "rejected"))
@@ -69,10 +75,11 @@ def train(
         )
         longer = [max(len(row["chosen_ids"]), len(row["rejected_ids"])) for row in data]
         run(trainer, stage, progress, longer, schedule, checkpoints)
+    assert isinstance(trainer.model, (PreTrainedModel, PeftModel))  # TRL wraps it where there is `lora`
     return trainer.model.eval()
 
 
-def _encode(tokenizer, row: dict, max_length: int) -> dict[str, list[int]]:
+def _encode(tokenizer: PreTrainedTokenizerBase, row: dict, max_length: int) -> dict[str, list[int]]:
     found = {"prompt_ids": tokenizer(row["prompt"])["input_ids"] if row["prompt"] else []}
     for side in ("chosen", "rejected"):
         ids = encode(tokenizer, row["prompt"], row[side], max_length)["input_ids"]

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
+from transformers import PreTrainedTokenizerBase
 
 from guiders.errors import GuiderError
 from guiders.models.value_model import ValueModel
@@ -24,7 +25,7 @@ LOSSES = ("mse", "bce")
 
 def train(
     model: ValueModel,
-    tokenizer,
+    tokenizer: PreTrainedTokenizerBase,
     rows: list[dict],
     schedule: Schedule,
     *,
@@ -86,7 +87,9 @@ def train(
     return model.eval()
 
 
-def encode(tokenizer, rows: list[dict], max_length: int = 1024) -> list[tuple[list[int], int, float]]:
+def encode(
+    tokenizer: PreTrainedTokenizerBase, rows: list[dict], max_length: int = 1024
+) -> list[tuple[list[int], int, float]]:
     """Rows as (token ids with the end-of-text token, column where the response begins, reward).
 
     Raises:

@@ -2,20 +2,30 @@
 response, a language model's likelihood, a pair's and a reward model's agreement with the preferences."""
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from guiders.models.value_model import ValueModel
 from guiders.training import reward
 from guiders.training.fudge import collate, encode
 from guiders.training.sft import encode as encode_text
 
+if TYPE_CHECKING:
+    from peft import PeftModel
+
 FRACTIONS = (0.25, 0.5, 0.75, 1.0)
 
 
 @torch.no_grad()
 def evaluate(
-    model: ValueModel, tokenizer, rows: list[dict], *, max_length: int = 1024, batch_size: int = 64
+    model: ValueModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: list[dict],
+    *,
+    max_length: int = 1024,
+    batch_size: int = 64,
 ) -> dict[str, dict[float, float]]:
     """Compare the values of prefixes with the final rewards.
 
@@ -55,14 +65,27 @@ def _pairwise(values: torch.Tensor, rewards: torch.Tensor) -> float:
     return (right[better].sum() / better.sum()).item()
 
 
-def likelihood(model, tokenizer, rows: list[dict], *, max_length: int = 1024) -> dict[str, float]:
+def likelihood(
+    model: "PreTrainedModel | PeftModel",
+    tokenizer: PreTrainedTokenizerBase,
+    rows: list[dict],
+    *,
+    max_length: int = 1024,
+) -> dict[str, float]:
     """``{"loss": nats per response token, "perplexity": exp(loss)}`` of rows ``{"prompt", "response"}``."""
     sums, counts = zip(*_log_probs(model, tokenizer, rows, "response", max_length), strict=True)
     loss = -torch.cat(sums).sum() / torch.cat(counts).sum()
     return {"loss": loss.item(), "perplexity": loss.exp().item()}
 
 
-def log_probs(model, tokenizer, rows: list[dict], column: str, *, max_length: int = 1024) -> torch.Tensor:
+def log_probs(
+    model: "PreTrainedModel | PeftModel",
+    tokenizer: PreTrainedTokenizerBase,
+    rows: list[dict],
+    column: str,
+    *,
+    max_length: int = 1024,
+) -> torch.Tensor:
     """``log π(y|x)`` of a column's responses, the end-of-text token included: ``[rows]``, float64."""
     return torch.cat([sums for sums, _ in _log_probs(model, tokenizer, rows, column, max_length)])
 
@@ -78,7 +101,14 @@ def preference(margins: torch.Tensor) -> dict[str, float]:
 
 
 @torch.no_grad()
-def reward_margins(model, tokenizer, rows: list[dict], *, max_length: int = 1024, batch_size: int = 32) -> torch.Tensor:
+def reward_margins(
+    model: "PreTrainedModel | PeftModel",
+    tokenizer: PreTrainedTokenizerBase,
+    rows: list[dict],
+    *,
+    max_length: int = 1024,
+    batch_size: int = 32,
+) -> torch.Tensor:
     """A sequence classifier's ``r(chosen) − r(rejected)``: ``[rows]``."""
     found = []
     for at in range(0, len(rows), batch_size):
@@ -94,7 +124,12 @@ def reward_margins(model, tokenizer, rows: list[dict], *, max_length: int = 1024
 
 @torch.no_grad()
 def _log_probs(
-    model, tokenizer, rows: Sequence[dict], column: str, max_length: int, batch_size: int = 32
+    model: "PreTrainedModel | PeftModel",
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[dict],
+    column: str,
+    max_length: int,
+    batch_size: int = 32,
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Batch by batch: the responses' summed log-probabilities and their numbers of tokens, ``[rows]`` each."""
     for at in range(0, len(rows), batch_size):

@@ -1,6 +1,6 @@
 """A Bradley-Terry reward model (Bradley and Terry, 1952; Ouyang et al., 2022), by TRL's ``RewardTrainer``."""
 
-import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from guiders.training.checkpoint import Checkpoints
 from guiders.training.run import check_rows, run, scratch, settings
@@ -8,8 +8,8 @@ from guiders.training.schedule import Progress, Schedule
 
 
 def train(
-    model: torch.nn.Module,
-    tokenizer,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
     rows: list[dict],
     schedule: Schedule,
     *,
@@ -17,7 +17,7 @@ def train(
     progress: Progress | None = None,
     stage: str = "reward",
     checkpoints: Checkpoints | None = None,
-) -> torch.nn.Module:
+) -> PreTrainedModel:
     """Maximise ``log sigmoid(r(x, chosen) − r(x, rejected))``.
 
     Args:
@@ -54,10 +54,10 @@ def train(
         )
         longer = [max(len(row["chosen_ids"]), len(row["rejected_ids"])) for row in data]
         run(trainer, stage, progress, longer, schedule, checkpoints)
-    return trainer.model.eval()
+    return model.eval()
 
 
-def encode(tokenizer, prompt: str, response: str, max_length: int | None = None) -> list[int]:
+def encode(tokenizer: PreTrainedTokenizerBase, prompt: str, response: str, max_length: int | None = None) -> list[int]:
     """Prompt and response as the token ids that a sequence classifier reads."""
     texts = (prompt, response) if prompt else (response,)
     return tokenizer(*texts)["input_ids"][:max_length]

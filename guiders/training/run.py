@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -10,13 +11,20 @@ from guiders.errors import GuiderError
 from guiders.training.checkpoint import ByLength, Checkpoints
 from guiders.training.schedule import Progress, Schedule
 
+if TYPE_CHECKING:
+    from transformers import Trainer
+
 
 def settings(schedule: Schedule, device: torch.device, checkpoints: Checkpoints | None = None) -> dict:
     """A schedule as arguments of ``transformers.TrainingArguments``; nothing is printed or sent anywhere, and nothing
     saved but the last of the checkpoints, where they are asked for."""
-    saving = {"save_strategy": "no"}
+    saving: dict[str, str | int] = {"save_strategy": "no"}
     if checkpoints is not None:
-        saving = {"save_strategy": "steps", "save_steps": checkpoints.every, "save_total_limit": 1}
+        saving = {
+            "save_strategy": "steps",
+            "save_steps": checkpoints.every,
+            "save_total_limit": 1,
+        }
     return {
         "num_train_epochs": schedule.epochs,
         "per_device_train_batch_size": schedule.batch_size,
@@ -38,7 +46,7 @@ def settings(schedule: Schedule, device: torch.device, checkpoints: Checkpoints 
 
 
 def run(
-    trainer,
+    trainer: "Trainer",
     stage: str,
     progress: Progress | None,
     lengths: Sequence[int],
@@ -53,22 +61,33 @@ def run(
         progress: called after every step.
         lengths: of the training rows, in tokens: rows of like length share a batch, which saves padding.
     """
-    from transformers import PrinterCallback, TrainerCallback
+    from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
     class Report(TrainerCallback):
-        loss = None
+        loss: float | None = None
 
-        def on_log(self, args, state, control, logs=None, **kwargs):
+        def on_log(
+            self,
+            args: TrainingArguments,
+            state: TrainerState,
+            control: TrainerControl,
+            logs: dict[str, float] | None = None,
+            **kwargs: object,
+        ) -> None:
             self.loss = (logs or {}).get("loss", self.loss)
 
-        def on_step_end(self, args, state, control, **kwargs):
+        def on_step_end(
+            self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+        ) -> None:
+            assert progress is not None
             progress(stage, state.global_step, state.max_steps, self.loss)
 
     trainer.remove_callback(PrinterCallback)
     if progress is not None:
         trainer.add_callback(Report())
     order = ByLength(lengths, schedule.batch_size, schedule.seed)
-    trainer._get_train_sampler = lambda dataset=None: order
+    # a Trainer takes no sampler, and one class of trainers here is TRL's own
+    trainer._get_train_sampler = lambda train_dataset=None: order  # type: ignore[method-assign]
     last = checkpoints.last() if checkpoints else None
     trainer.train(resume_from_checkpoint=str(last) if last else None)
 

@@ -2,6 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
 
 Progress = Callable[[str, int, int, float | None], None]
 """``progress(stage, step, total, loss)``: called after every optimizer step; the loss is None until one was logged."""
@@ -42,7 +46,7 @@ class Lora:
     alpha: int = 32
     targets: str | tuple[str, ...] = "all-linear"
 
-    def config(self):
+    def config(self) -> "LoraConfig":
         """PEFT's configuration."""
         from peft import LoraConfig
 

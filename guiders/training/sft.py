@@ -1,15 +1,20 @@
 """Supervised fine-tuning of a causal LM, by TRL's ``SFTTrainer``."""
 
-import torch
+from typing import TYPE_CHECKING
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from guiders.training.checkpoint import Checkpoints
 from guiders.training.run import check_rows, run, scratch, settings
 from guiders.training.schedule import Lora, Progress, Schedule
 
+if TYPE_CHECKING:
+    from peft import PeftModel
+
 
 def train(
-    model: torch.nn.Module,
-    tokenizer,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
     rows: list[dict],
     schedule: Schedule,
     *,
@@ -18,7 +23,7 @@ def train(
     progress: Progress | None = None,
     stage: str = "sft",
     checkpoints: Checkpoints | None = None,
-) -> torch.nn.Module:
+) -> "PreTrainedModel | PeftModel":
     """Maximise the likelihood of the responses, end-of-text token included.
 
     Args:
@@ -36,6 +41,7 @@ def train(
         GuiderError: no rows, or a row without one of the columns.
     """
     from datasets import Dataset
+    from peft import PeftModel
     from trl import SFTConfig, SFTTrainer
 
     check_rows(rows, ("prompt", "response"))
@@ -56,10 +62,11 @@ def train(
             peft_config=lora.config() if lora else None,
         )
         run(trainer, stage, progress, [len(row["input_ids"]) for row in data], schedule, checkpoints)
+    assert isinstance(trainer.model, (PreTrainedModel, PeftModel))  # TRL wraps it where there is `lora`
     return trainer.model.eval()
 
 
-def encode(tokenizer, prompt: str, response: str, max_length: int) -> dict:
+def encode(tokenizer: PreTrainedTokenizerBase, prompt: str, response: str, max_length: int) -> dict:
     """``input_ids`` of prompt, response and end-of-text token, and ``labels``, -100 on the prompt."""
     before = tokenizer(prompt)["input_ids"] if prompt else []
     after = tokenizer(response, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]

@@ -12,12 +12,13 @@ from guiders.kv.log_probs import log_probs
 from guiders.models.heads import check_language_model
 from guiders.models.lm import LM
 from guiders.models.vocab import first_difference
-from guiders.value.protocol import Reads, Value
+from guiders.value.protocol import Chunk, Reads, Scorer, Value
 from guiders.value.rescore import whole_texts
 from guiders.value.text import TextScorer
 
 if TYPE_CHECKING:
     from guiders.guider import Guider
+    from guiders.search import Search
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class ImplicitValue(Value):
                 return place
         return None
 
-    def scorer(self, guider: "Guider", slots: int, columns: int):
+    def scorer(self, guider: "Guider", slots: int, columns: int) -> Scorer:
         pair = [self.tuned, self.untuned]
         lane = self._guiding(guider)
         # an end token put after a row that was cut was never stepped: guidance says nothing of it
@@ -91,36 +92,45 @@ def _summed(logits: torch.Tensor, ids: torch.Tensor, first: int) -> float:
 class _FromGuidance:
     """The token guide is the same pair: its differences are already there."""
 
-    evaluated = 0
+    evaluated: int = 0
 
     def __init__(self, lane: int):
-        self.wants_ratio = lane
+        self.wants_ratio: int | None = lane
 
-    def admit(self, slots, prompts):
+    def admit(self, slots: list[int], prompts: list) -> None:
         pass
 
-    def score(self, chunk):
+    def score(self, chunk: Chunk) -> torch.Tensor:
+        assert chunk.log_ratio is not None  # as `wants_ratio` asked
         return chunk.values[..., None] + chunk.log_ratio
 
-    def commit(self, parents, rows, counts, pending, identity, starts=None):
+    def commit(
+        self,
+        parents: torch.Tensor,
+        rows: torch.Tensor,
+        counts: torch.Tensor,
+        pending: torch.Tensor,
+        identity: bool,
+        starts: torch.Tensor | None = None,
+    ) -> None:
         pass
 
-    def keep(self, slots):
+    def keep(self, slots: torch.Tensor) -> None:
         pass
 
-    def shrink(self, longest):
+    def shrink(self, longest: int) -> None:
         pass
 
-    def passes(self, counts, survivors):
+    def passes(self, counts: torch.Tensor, survivors: torch.Tensor) -> torch.Tensor:
         return torch.zeros_like(survivors)
 
 
 class _PairScorer:
     """Both models read a chunk at once; its last token waits for the next chunk, as in the decoder's own lanes."""
 
-    wants_ratio = None
+    wants_ratio: int | None = None
 
-    def __init__(self, pair, slots, search, columns, device):
+    def __init__(self, pair: list[LM], slots: int, search: "Search", columns: int, device: torch.device):
         self.lanes = [Lane(lm, slots, search.survivors, search.successors, columns) for lm in pair]
         self.device = device
         # where a part of a row can be kept, its value is the sum of what its own tokens added
@@ -129,15 +139,15 @@ class _PairScorer:
         self._of_tokens: torch.Tensor | None = None
 
     @property
-    def evaluated(self):
+    def evaluated(self) -> int:
         return sum(lane.evaluated for lane in self.lanes)
 
-    def admit(self, slots, prompts):
+    def admit(self, slots: list[int], prompts: list) -> None:
         for lane in self.lanes:
             lane.prefill(slots, [lane.lm.encode_prompt(p) for p in prompts])
         self.lengths[torch.tensor(slots, device=self.device)] = 0
 
-    def score(self, chunk):
+    def score(self, chunk: Chunk) -> torch.Tensor:
         tuned, untuned = (self._log_probs(lane, chunk).to(self.device) for lane in self.lanes)
         columns = torch.arange(chunk.tokens.shape[-1], device=self.device)
         inside = columns < chunk.counts[..., None]
@@ -148,39 +158,46 @@ class _PairScorer:
         return before[..., None] + of_tokens.sum(-1)
 
     @staticmethod
-    def _log_probs(lane: Lane, chunk) -> torch.Tensor:
+    def _log_probs(lane: Lane, chunk: Chunk) -> torch.Tensor:
         """Log-probability of every token of the chunk: ``[P, S, K, n]``."""
         tokens = chunk.tokens.to(lane.device)
-        first = lane.next_logits
-        assert first is not None  # a chunk follows a prompt
-        parts = [log_probs(first, tokens[..., 0])[..., None]]
+        parts = [log_probs(lane.next_logits, tokens[..., 0])[..., None]]
         if tokens.shape[-1] > 1:
             for at, logits in lane.consume_in_parts(tokens[..., :-1], counts=chunk.counts - 1):
                 following = tokens[..., at + 1 : at + 1 + logits.shape[-2], None]
                 parts.append(log_probs(logits, following)[..., 0])
         return torch.cat(parts, -1)
 
-    def commit(self, parents, rows, counts, pending, identity, starts=None):
+    def commit(
+        self,
+        parents: torch.Tensor,
+        rows: torch.Tensor,
+        counts: torch.Tensor,
+        pending: torch.Tensor,
+        identity: bool,
+        starts: torch.Tensor | None = None,
+    ) -> None:
         for lane in self.lanes:
             lane.follow(parents, rows, counts, pending, identity, starts)
         if self.added is not None:
             starts = self.lengths.gather(1, parents) if starts is None else starts
+            assert self._of_tokens is not None  # a chunk is scored before it is kept
             self.added.follow(parents, rows, self._of_tokens, starts)
             self.lengths = starts + counts
 
-    def keep(self, slots):
+    def keep(self, slots: torch.Tensor) -> None:
         for lane in self.lanes:
             lane.keep(slots)
         self.lengths = self.lengths[slots]
         if self.added is not None:
             self.added.keep(slots)
 
-    def shrink(self, longest):
+    def shrink(self, longest: int) -> None:
         for lane in self.lanes:
             lane.shrink(longest)
         self.lengths.clamp_(max=longest)
         if self.added is not None:
             self.added.shrink(longest)
 
-    def passes(self, counts, survivors):
+    def passes(self, counts: torch.Tensor, survivors: torch.Tensor) -> torch.Tensor:
         return len(self.lanes) * ((counts - 1).clamp_min(0).sum((1, 2)) + survivors)

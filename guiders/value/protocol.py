@@ -70,8 +70,13 @@ class Scorer(Protocol):
             without the prompts. A scorer may leave it out: what `passes` says is counted then.
     """
 
-    wants_ratio: int | None
-    evaluated: int
+    if TYPE_CHECKING:  # only read here; a scorer that inherits from this may set them, and leave `evaluated` out
+
+        @property
+        def wants_ratio(self) -> int | None: ...
+
+        @property
+        def evaluated(self) -> int: ...
 
     def admit(self, slots: list[int], prompts: list) -> None:
         """New prompts (texts, messages or ids; a long one as a `guiders.models.prompt.LongPrompt`) take these slots;

@@ -8,8 +8,9 @@ import torch
 
 from guiders.kv.exclusive import exclusive
 from guiders.models.classifier import Classifier
-from guiders.models.prompt import LongPrompt, as_text
-from guiders.value.protocol import Value
+from guiders.models.lm import LM
+from guiders.models.prompt import whole_text
+from guiders.value.protocol import Chunk, Scorer, Value
 from guiders.value.rescore import shown
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class Reward(Value):
 
     model: Classifier
 
-    def scorer(self, guider: "Guider", slots: int, columns: int):
+    def scorer(self, guider: "Guider", slots: int, columns: int) -> Scorer:
         return _RewardScorer(self.model, guider.base, slots)
 
     def rescore(
@@ -38,28 +39,26 @@ class Reward(Value):
         ended: Sequence[bool],
         stop: Sequence[str] = (),
     ) -> list[float]:
-        asked = as_text(guider.base, prompt)
-        asked = asked.prompt if isinstance(asked, LongPrompt) else asked
+        asked = whole_text(guider.base, prompt)
         return self.model.rewards([(asked, shown(guider.base, tokens, stop)) for tokens in responses]).tolist()
 
 
 class _RewardScorer:
     """Every row's text from its beginning at each boundary: a bidirectional classifier has no cache."""
 
-    wants_ratio = None
+    wants_ratio: int | None = None
 
-    def __init__(self, model: Classifier, base, slots: int):
+    def __init__(self, model: Classifier, base: LM, slots: int):
         self.model, self.base = model, base
         self.prompts: list = [None] * slots
         self._positions = torch.zeros(slots, dtype=torch.long)
         self.evaluated = 0
 
-    def admit(self, slots, prompts):
+    def admit(self, slots: list[int], prompts: list) -> None:
         for slot, prompt in zip(slots, prompts, strict=True):
-            prompt = as_text(self.base, prompt)
-            self.prompts[slot] = prompt.prompt if isinstance(prompt, LongPrompt) else prompt
+            self.prompts[slot] = whole_text(self.base, prompt)
 
-    def score(self, chunk):
+    def score(self, chunk: Chunk) -> torch.Tensor:
         asked = chunk.asked()
         where, pairs = [], []
         for slot, rows in enumerate(chunk.responses()):
@@ -78,15 +77,23 @@ class _RewardScorer:
             self._positions[slot] += self.model.positions(*pair)
         return values.view(chunk.counts.shape).to(chunk.values)
 
-    def commit(self, parents, rows, counts, pending, identity, starts=None):
+    def commit(
+        self,
+        parents: torch.Tensor,
+        rows: torch.Tensor,
+        counts: torch.Tensor,
+        pending: torch.Tensor,
+        identity: bool,
+        starts: torch.Tensor | None = None,
+    ) -> None:
         pass
 
-    def keep(self, slots):
+    def keep(self, slots: torch.Tensor) -> None:
         self.prompts = [self.prompts[slot] for slot in slots.tolist()]
         self._positions = self._positions[slots.cpu()]
 
-    def shrink(self, longest):
+    def shrink(self, longest: int) -> None:
         pass
 
-    def passes(self, counts, survivors):
+    def passes(self, counts: torch.Tensor, survivors: torch.Tensor) -> torch.Tensor:
         return self._positions.to(survivors)

@@ -8,6 +8,8 @@ from guiders.kv.log_probs import log_probs
 from guiders.models.lm import LM
 from guiders.models.prompt import LongPrompt, as_text
 from guiders.models.vocab import check_ids
+from guiders.search import Search
+from guiders.value.protocol import Chunk
 
 TAIL = 64  # characters of the prompt that can have a part in how a response is cut into tokens
 
@@ -40,21 +42,21 @@ class TextScorer:
             the last token's logit one position earlier.
     """
 
-    wants_ratio = None
+    wants_ratio: int | None = None
 
-    def __init__(self, base: LM, models: list[LM], signs: list[float], kind: str, slots: int, search):
+    def __init__(self, base: LM, models: list[LM], signs: list[float], kind: str, slots: int, search: Search):
         self.base, self.signs = base, signs
         self.readers = [_TextReader(lm, kind, slots, search) for lm in models]
         self.prompts: list = [None] * slots
         self._positions = torch.zeros(slots, dtype=torch.long)
 
-    def admit(self, slots, prompts):
+    def admit(self, slots: list[int], prompts: list) -> None:
         for slot, prompt in zip(slots, prompts, strict=True):
             self.prompts[slot] = as_text(self.base, prompt)
         for reader in self.readers:
             reader.admit(slots, [self.prompts[slot] for slot in slots])
 
-    def score(self, chunk):
+    def score(self, chunk: Chunk) -> torch.Tensor:
         asked, ended = chunk.asked(), chunk.ended.flatten(1).tolist()
         texts: dict[tuple[int, int], tuple[str, bool]] = {}
         for slot, rows in enumerate(chunk.responses()):
@@ -69,26 +71,34 @@ class TextScorer:
                 self._positions[slot] += positions
         return values.view(chunk.counts.shape).to(chunk.values)
 
-    def commit(self, parents, rows, counts, pending, identity, starts=None):
+    def commit(
+        self,
+        parents: torch.Tensor,
+        rows: torch.Tensor,
+        counts: torch.Tensor,
+        pending: torch.Tensor,
+        identity: bool,
+        starts: torch.Tensor | None = None,
+    ) -> None:
         # what is kept is seen at the next score, by its text
         for reader in self.readers:
             reader.commit(parents, rows, identity)
 
-    def keep(self, slots):
+    def keep(self, slots: torch.Tensor) -> None:
         self.prompts = [self.prompts[slot] for slot in slots.tolist()]
         self._positions = self._positions[slots.cpu()]
         for reader in self.readers:
             reader.keep(slots)
 
-    def shrink(self, longest):
+    def shrink(self, longest: int) -> None:
         for reader in self.readers:
             reader.lane.shrink(max((len(read) for slot in reader.read for read, _ in slot), default=0))
 
-    def passes(self, counts, survivors):
+    def passes(self, counts: torch.Tensor, survivors: torch.Tensor) -> torch.Tensor:
         return self._positions.to(survivors)
 
     @property
-    def evaluated(self):
+    def evaluated(self) -> int:
         return sum(reader.lane.evaluated for reader in self.readers)
 
 
@@ -100,30 +110,28 @@ class _TextReader:
         tails: ``[P]`` the last characters of each prompt, as this model reads it.
     """
 
-    def __init__(self, lm: LM, kind: str, slots: int, search):
+    def __init__(self, lm: LM, kind: str, slots: int, search: Search):
         self.lane = Lane(lm, slots, search.survivors, search.successors, columns=1)
         self.lm, self.kind = lm, kind
         self.survivors, self.successors = search.survivors, search.successors
         self.read: list[list[tuple[list[int], list[float]]]] = [[([], [])] * self.survivors for _ in range(slots)]
         self.prompts: list[list[int]] = [[] for _ in range(slots)]
         self.tails = [""] * slots
-        self.after_prompt: torch.Tensor | None = None  # [P, V] logits after each prompt
         self._rows: dict[tuple[int, int], tuple[list[int], list[float], int]] = {}
 
-    def admit(self, slots, prompts):
+    def admit(self, slots: list[int], prompts: list) -> None:
         ids = [self.lm.encode_prompt(prompt) for prompt in prompts]
         for slot, prompt in zip(slots, prompts, strict=True):
             self.tails[slot] = self.lm.render(prompt.prompt if isinstance(prompt, LongPrompt) else prompt)[-TAIL:]
-        logits = self.lane.prefill(slots, ids)
-        if self.after_prompt is None:
-            self.after_prompt = logits.new_zeros(len(self.read), logits.shape[-1])
-        self.after_prompt[torch.tensor(slots, device=logits.device)] = logits
+        self.lane.prefill(slots, ids)
         for slot, prompt in zip(slots, ids, strict=True):
             self.read[slot], self.prompts[slot] = [([], [])] * self.survivors, prompt
 
     def score(self, texts: dict[tuple[int, int], tuple[str, bool]]) -> dict[tuple[int, int], tuple[float, int]]:
         """(slot, row) -> text and whether it has ended; gives (slot, row) -> value and the positions that were read."""
-        new, found, starts = {}, {}, self.lane.starts.tolist()
+        new: dict[tuple[int, int], list[int]] = {}
+        found: dict[tuple[int, int], tuple[float, int]] = {}
+        starts = self.lane.starts.tolist()
         begin = [
             [starts[p][row // self.successors] for row in range(self.survivors * self.successors)]
             for p in range(len(starts))
@@ -141,10 +149,10 @@ class _TextReader:
             begin[slot][row] = max(0, shared - 1)
             new[slot, row] = tokens
         width = max((len(tokens) - begin[slot][row] for (slot, row), tokens in new.items()), default=0)
-        outputs = self._outputs(new, begin, width) if width else None
+        outputs = self._outputs(new, begin, width) if width else []
         for (slot, row), tokens in new.items():
             start, (_, old) = begin[slot][row], self.read[slot][row // self.successors]
-            fresh = outputs[slot][row][: len(tokens) - start] if tokens else []
+            fresh: list[float] = outputs[slot][row][: len(tokens) - start] if tokens else []
             if self.kind == "scalar":
                 scores = [*old[:start], *fresh]
             else:
@@ -172,15 +180,15 @@ class _TextReader:
         following = torch.tensor(ids[1:], device=logits.device)[:, None]
         return float(log_probs(logits[:-1], following)[-len(tokens) :].double().sum()), len(ids)
 
-    def _outputs(self, new, begin, width: int) -> list:
+    def _outputs(self, new: dict[tuple[int, int], list[int]], begin: list[list[int]], width: int) -> list:
         """The model's output at every new position, as the kind wants it: ``[P][S·K][width]`` numbers."""
         slots, rows = len(begin), len(begin[0])
         tokens = torch.zeros(slots, rows, width, dtype=torch.long)
         targets = torch.zeros_like(tokens)
         for (slot, row), ids in new.items():
-            ids = torch.tensor(ids[begin[slot][row] :], dtype=torch.long)
-            tokens[slot, row, : len(ids)] = ids
-            targets[slot, row, : max(0, len(ids) - 1)] = ids[1:]
+            fresh = torch.tensor(ids[begin[slot][row] :], dtype=torch.long)
+            tokens[slot, row, : len(fresh)] = fresh
+            targets[slot, row, : max(0, len(fresh) - 1)] = fresh[1:]
         shape = (slots, self.survivors, self.successors, -1)
         tokens, targets = (x.view(shape).to(self.lane.device) for x in (tokens, targets))
         starts = torch.tensor(begin, device=self.lane.device).view(shape[:3])
@@ -195,7 +203,7 @@ class _TextReader:
         return torch.cat(parts, -1).flatten(1, 2).double().tolist()
 
     def _first(self, slot: int, token: int) -> float:
-        logits = self.after_prompt[slot]
+        logits = self.lane.after_prompt[slot]
         if self.kind == "log_prob":
             return float(log_probs(logits[None], torch.tensor([[token]], device=logits.device)))
         return float(logits[token])
@@ -207,12 +215,14 @@ class _TextReader:
             return scores[-1]
         # a text that is still inside its first character has no token yet: the prompt alone is scored
         if self.kind == "scalar":
-            return float(self.after_prompt[slot, 0])
+            return float(self.lane.after_prompt[slot, 0])
         (_, logits), *_ = full_logits(self.lm, [self.prompts[slot]])
         return float(logits[-2, self.prompts[slot][-1]]) if len(logits) > 1 else 0.0
 
-    def commit(self, parents, rows, identity):
-        starts, counts, chosen, before = [], [], rows.tolist(), self.read
+    def commit(self, parents: torch.Tensor, rows: torch.Tensor, identity: bool) -> None:
+        starts: list[list[int]] = []
+        counts: list[list[int]] = []
+        chosen, before = rows.tolist(), self.read
         self.read = []
         for slot, (survivors, old) in enumerate(zip(chosen, before, strict=True)):
             self.read.append([])
@@ -230,9 +240,8 @@ class _TextReader:
         self.survivors = rows.shape[1]
         self.lane.commit(parents, rows, torch.tensor(counts), identity, torch.tensor(starts))
 
-    def keep(self, slots):
+    def keep(self, slots: torch.Tensor) -> None:
         kept = slots.tolist()
         self.read, self.prompts = [self.read[slot] for slot in kept], [self.prompts[slot] for slot in kept]
         self.tails = [self.tails[slot] for slot in kept]
-        self.after_prompt = self.after_prompt[slots.to(self.after_prompt.device)]
         self.lane.keep(slots)

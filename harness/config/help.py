@@ -2,10 +2,14 @@
 
 import sys
 from importlib import resources
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
 from harness.config.compose import choices, compose
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 GROUPS = ("preset", "task", "model", "guider", "grid", "judge", "backend")
 
@@ -19,11 +23,18 @@ def show_options(verb: str, schema: type[BaseModel], switches: dict[str, str], p
         primary: the configuration's name; None: the verb's.
     """
     from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
 
     values = compose(primary or verb, []).config
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    with console.capture() as captured:  # printed by Python: rich would end the process where a pipe is closed
+        _print_options(console, verb, schema, switches, values)
+    print(captured.get(), end="")
+
+
+def _print_options(console: "Console", verb: str, schema: type[BaseModel], switches: dict[str, str], values: dict):
+    from rich.table import Table
+    from rich.text import Text
+
     console.print(Text(f"usage: python -m harness {verb} [key=value ...] {' '.join(f'[{name}]' for name in switches)}"))
     table = Table("option", "default", "meaning", box=None, pad_edge=False, header_style="bold")
     for name, meaning in {**switches, "--debug": "show tracebacks"}.items():

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 
 from pydantic import AfterValidator, Field
 
@@ -12,6 +12,9 @@ from harness.config.schema import Count, Part, validated
 from harness.errors import UserError
 from harness.judges.address import check_url, check_variable, key_of
 from harness.records.judgement import Judgement, Pair
+
+if TYPE_CHECKING:
+    from harness.judges.reward_model import RewardModels
 
 
 def _finite(value: float) -> float:
@@ -144,11 +147,14 @@ class Judge(Protocol):
         ...
 
 
-def build_judge(spec: OpenAISpec | ReplaySpec | RewardSpec, task: str | None = None) -> Judge:
+def build_judge(
+    spec: OpenAISpec | ReplaySpec | RewardSpec, task: str | None = None, rewards: "RewardModels | None" = None
+) -> Judge:
     """The judge that a configuration describes.
 
     Args:
         task: the task's name, for a reward judge without a model: its gold reward.
+        rewards: the reward models that the run has already.
     """
     settings = spec.model_dump(exclude={"name", "max_missing"})
     if spec.name == "openai":
@@ -161,8 +167,9 @@ def build_judge(spec: OpenAISpec | ReplaySpec | RewardSpec, task: str | None = N
 
         return ReplayJudge(**settings)
     from harness.judges.reward import RewardJudge
-    from harness.judges.reward_model import RewardModel, gold_reward
+    from harness.judges.reward_model import RewardModels, gold_reward
 
     if spec.model is not None:
-        return RewardJudge(f"reward:{spec.model}", RewardModel(**settings))
+        path = settings.pop("model")
+        return RewardJudge(f"reward:{spec.model}", (rewards or RewardModels()).get(path, **settings))
     return RewardJudge(f"gold:{task}", gold_reward(task))

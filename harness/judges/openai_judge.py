@@ -1,7 +1,6 @@
 """A judge behind any OpenAI-compatible server, asked as AlpacaEval asks."""
 
 import asyncio
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,8 +9,8 @@ from harness.judges.address import OPENAI, key_of
 from harness.judges.answers import Answers, request_hash
 from harness.judges.cost import estimate, within_budget
 from harness.judges.endpoint import Endpoint, Failed
+from harness.progress import Display
 from harness.records.judgement import Judgement, Pair
-from harness.records.progress import Progress
 
 
 class OpenAIJudge:
@@ -43,7 +42,7 @@ class OpenAIJudge:
         prices: Mapping[str, Mapping[str, float]] | None = None,
         budget_usd: float | None = None,
         say: Callable[[str], None] = print,
-        progress: Progress | None = None,
+        progress: Display | None = None,
     ):
         from harness.adapters.annotators import Annotator
 
@@ -52,7 +51,7 @@ class OpenAIJudge:
         self._key = key_of(self.base_url, key_env)
         self._endpoint = Endpoint(self.base_url, self._key, in_flight, requests_per_minute, retries, backoff, timeout)
         self._prices, self._budget_usd = prices or {}, budget_usd
-        self._say, self._progress = say, progress or Progress(sys.stderr)
+        self._say, self._progress = say, progress or Display()
 
     @property
     def name(self) -> str:

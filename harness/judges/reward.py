@@ -6,7 +6,7 @@ from pathlib import Path
 
 from harness.records.judgement import Judgement, Pair
 
-Reward = Callable[[Sequence[tuple[str, str]]], list[float]]
+RewardFunction = Callable[[Sequence[tuple[str, str]]], list[float]]
 
 
 def bradley_terry(reward_baseline: float, reward_model: float) -> float:
@@ -35,11 +35,12 @@ class RewardJudge:
             calls `compare`.
     """
 
-    def __init__(self, name: str = "reward", reward: Reward | None = None):
+    def __init__(self, name: str = "reward", reward: RewardFunction | None = None):
         self.name, self._reward = name, reward
 
     def judge(self, pairs: Sequence[Pair], baseline: str, folder: Path) -> list[Judgement]:
         """The judgements of the pairs, in their order. Nothing is stored in the folder: rewards cost no money."""
+        assert self._reward is not None
         baselines = self._reward([(pair.instruction, pair.baseline) for pair in pairs])
         models = self._reward([(pair.instruction, pair.response) for pair in pairs])
         return [
@@ -58,8 +59,10 @@ class RewardJudge:
         preference, reason = None, None
         if responses[0] == responses[1]:
             preference = 1.5
-        elif any(reward is None or not math.isfinite(reward) for reward in rewards):
-            reason = "a response without a finite reward"
         else:
-            preference = bradley_terry(*rewards)
+            first, second = rewards
+            if first is None or second is None or not (math.isfinite(first) and math.isfinite(second)):
+                reason = "a response without a finite reward"
+            else:
+                preference = bradley_terry(first, second)
         return Judgement(key, preference, self.name, baseline, len(responses[0]), len(responses[1]), reason)

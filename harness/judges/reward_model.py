@@ -1,69 +1,78 @@
-"""Rewards of responses: from a sequence-classification model, or the task's own gold reward."""
+"""Rewards of responses: from a reward model, or the task's own gold reward."""
 
 import importlib
 import importlib.util
 from collections.abc import Sequence
 
+from guiders.errors import GuiderError
 from harness.errors import UserError
-from harness.judges.reward import Reward
+from harness.judges.reward import RewardFunction
 from harness.models.device import checked
 
 
 class RewardModel:
-    """A sequence-classification reward model of transformers with one output.
-
-    The instruction and the response go through the tokenizer's chat template; where it has none, as a pair of texts.
+    """A sequence classifier, or a value model, that gives a response to a prompt its reward (`guiders.Classifier`).
 
     Args:
-        model: a folder or a hub name; its weights must be safetensors, and no code that comes with it is run.
+        path: a folder or a hub name; its weights are safetensors and are read when first needed; no code that comes
+            with it is run.
+        template: with {prompt} and {response}; None: the tokenizer's chat template, or a pair of texts without one.
+        batch_size: texts to a forward pass.
+        option: what messages call it.
 
     Raises:
-        UserError: the model can't be loaded, or has not exactly one output.
+        UserError: no such model, or no such device.
     """
 
-    def __init__(self, model: str, revision: str | None = None, batch_size: int = 8, device: str = "cpu"):
-        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    def __init__(
+        self,
+        path: str,
+        revision: str | None = None,
+        batch_size: int = 8,
+        device: str = "cpu",
+        template: str | None = None,
+        option: str = "judge.model",
+    ):
+        from guiders import Classifier
 
-        checked(device)
-        options = {"revision": revision, "trust_remote_code": False}
         try:
-            self._tokenizer = AutoTokenizer.from_pretrained(model, **options)
-            loaded = AutoModelForSequenceClassification.from_pretrained(model, use_safetensors=True, **options)
-        except (OSError, ValueError) as error:
-            raise UserError(f"judge.model={model} can't be loaded: {str(error).splitlines()[0]}") from None
-        if loaded.config.num_labels != 1:
-            raise UserError(f"judge.model={model} has {loaded.config.num_labels} outputs; a reward model has one")
-        if self._tokenizer.pad_token is None:
-            self._tokenizer.pad_token = self._tokenizer.eos_token
-        loaded.config.pad_token_id = self._tokenizer.pad_token_id
-        self._model = loaded.to(device).eval()
-        self._batch_size, self._device = batch_size, device
+            self.classifier = Classifier.load(path, revision=revision, template=template, device=checked(device))
+        except GuiderError as error:
+            raise UserError(f"{option}={path}: {error}") from None
+        self.classifier.batch_size = batch_size
 
     def __call__(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
-        """The rewards of (instruction, response) pairs; batched by length, so that little is spent on padding."""
-        import torch
+        """The rewards of (prompt, response) pairs, in their order.
 
-        order = sorted(range(len(pairs)), key=lambda place: sum(map(len, pairs[place])))
-        rewards = [0.0] * len(pairs)
-        for start in range(0, len(order), self._batch_size):
-            places = order[start : start + self._batch_size]
-            with torch.inference_mode():
-                logits = self._model(**self._encode([pairs[place] for place in places])).logits
-            for place, reward in zip(places, logits[:, 0].float().tolist(), strict=True):
-                rewards[place] = reward
-        return rewards
-
-    def _encode(self, pairs: Sequence[tuple[str, str]]):
-        if self._tokenizer.chat_template is None:
-            texts, options = ([x for x, _ in pairs], [y for _, y in pairs]), {}
-        else:
-            chats = [[{"role": "user", "content": x}, {"role": "assistant", "content": y}] for x, y in pairs]
-            texts = (self._tokenizer.apply_chat_template(chats, tokenize=False),)
-            options = {"add_special_tokens": False}  # the template writes them
-        return self._tokenizer(*texts, return_tensors="pt", padding=True, **options).to(self._device)
+        Raises:
+            GuiderError: no safetensors, or a model with more than two labels.
+        """
+        return self.classifier.rewards(pairs).tolist()
 
 
-def gold_reward(task: str | None) -> Reward:
+class RewardModels:
+    """The reward models of one run: whoever asks for the same one gets the same weights."""
+
+    def __init__(self) -> None:
+        self._models: dict[tuple[str, str | None, str, str | None], RewardModel] = {}
+
+    def get(
+        self,
+        path: str,
+        revision: str | None = None,
+        batch_size: int = 8,
+        device: str = "cpu",
+        template: str | None = None,
+        option: str = "judge.model",
+    ) -> RewardModel:
+        """The reward model of these settings, as `RewardModel` takes them; the first one's batch size counts."""
+        key = (path, revision, device, template)
+        if key not in self._models:
+            self._models[key] = RewardModel(path, revision, batch_size, device, template, option)
+        return self._models[key]
+
+
+def gold_reward(task: str | None) -> RewardFunction:
     """The exact reward of an embedded task: ``gold_reward(text)`` of ``tasks/TASK/gold.py``, of prompt + response.
 
     Raises:

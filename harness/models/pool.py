@@ -85,7 +85,7 @@ class Resolver:
         from harness.models import build_cache as cache
         from harness.models import embedded
 
-        return cache.damage(cache.root() / f"embedded-{embedded.key(embedded.Recipe())}") is not None
+        return cache.damage(cache.root() / f"embedded-{embedded.key(embedded.EmbeddedRecipe())}") is not None
 
     def _embedded(self) -> dict[str, Path]:
         if self._folders is None:

@@ -3,9 +3,13 @@
 import zlib
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from harness.models import build_cache as cache
 from harness.models.catalog import MODELS, Published
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 POSITIONS, NEW_TOKENS, PROMPTS = 4096, 16, 4
 CHAT = (
@@ -92,10 +96,10 @@ def _make(path: str, entry: Published, labels: int | None, out: Path) -> None:
     tokenizer.save_pretrained(out)
 
 
-def _config(family: str, size: int, end: int):
+def _config(family: str, size: int, end: int) -> "PreTrainedConfig":
     from transformers import DistilBertConfig, GPT2Config, LlamaConfig, MistralConfig, MixtralConfig
 
-    ids = {"vocab_size": size, "bos_token_id": end, "eos_token_id": end, "pad_token_id": end}
+    ids: dict[str, Any] = {"vocab_size": size, "bos_token_id": end, "eos_token_id": end, "pad_token_id": end}
     if family == "gpt2":
         return GPT2Config(n_positions=POSITIONS, n_embd=16, n_layer=1, n_head=2, **ids)
     if family == "distilbert":
@@ -108,7 +112,7 @@ def _config(family: str, size: int, end: int):
             max_position_embeddings=POSITIONS,
             pad_token_id=end,
         )
-    shape = {
+    shape: dict[str, Any] = {
         "hidden_size": 16,
         "intermediate_size": 24,
         "num_hidden_layers": 1,

@@ -29,7 +29,7 @@ class Manifest:
         self.path = path
         try:
             self.values = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (FileNotFoundError, NotADirectoryError, ValueError):
             self.values = {}
 
     def prompts(self, name: str) -> int | None:

@@ -39,11 +39,13 @@ class RunFolder:
             ) from None
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except OSError as error:
             self._lock.close()
-            raise UserError(
-                f"run_dir={self.path}: another sweep is writing there; wait for it, or choose another name=NAME"
-            ) from None
+            if isinstance(error, BlockingIOError):
+                said = "another sweep is writing there; wait for it, or choose another name=NAME"
+            else:
+                said = f"cannot be locked ({error.strerror}); choose a folder on another file system with run_dir=PATH"
+            raise UserError(f"run_dir={self.path}: {said}") from None
 
     def close(self) -> None:
         """Let another sweep have the folder."""
@@ -108,7 +110,7 @@ class RunFolder:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all; a file that already holds the text is left as it is."""
-    if path.exists() and path.read_text(encoding="utf-8") == text:
+    if path.exists() and path.read_bytes() == text.encode():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")

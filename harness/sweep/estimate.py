@@ -5,7 +5,7 @@ from statistics import fmean
 
 from harness.models.assemble import places
 from harness.models.pool import EMBEDDED
-from harness.records.progress import duration
+from harness.progress import duration
 from harness.sweep.plan import Job, Plan
 
 

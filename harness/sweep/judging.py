@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 from harness.judges.config import Judge, build_judge, check_ready, is_of, judge_spec
 from harness.judges.reward import RewardJudge
+from harness.judges.reward_model import RewardModels
 from harness.models.pool import Resolver
 from harness.records.judgement import Judgement, Pair, too_many_missing
 from harness.records.run_folder import RunFolder
@@ -28,13 +29,17 @@ class Judging:
         config: the composed ``conf/judge`` entry.
         metric: the score that is the reward.
 
+    Attributes:
+        rewards: the reward models of the run, each loaded once.
+
     Raises:
         UserError: an unknown judge or a wrong value.
     """
 
     def __init__(self, config: dict, metric: str):
         self.spec, self.metric = judge_spec(config), metric
-        self._judges: dict[str, Judge] = {}  # by task; a reward model is loaded once for all trials
+        self.rewards = RewardModels()
+        self._judges: dict[str, Judge] = {}  # by task
         self.by_score = self.spec.name == "reward" and self.spec.model is None
 
     def judge(
@@ -73,7 +78,7 @@ class Judging:
             found = self._by_score(run, trial, baseline, pairs, RewardJudge(judge), sign)
         else:
             if trial.task not in self._judges:
-                self._judges[trial.task] = build_judge(self.spec, trial.task)
+                self._judges[trial.task] = build_judge(self.spec, trial.task, self.rewards)
             found = self._judges[trial.task].judge(pairs, baseline.id, run.path)
         more = {} if by is None else {"judged_by": by}
         new = [row for row in (judgement.row() | more for judgement in found) if row != stored.get(row["key"])]

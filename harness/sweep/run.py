@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from harness.config.schema import Sweep
 from harness.models.pool import Resolver
+from harness.progress import Display, duration
 from harness.records.judgement import TOO_MANY_MISSING
 from harness.records.manifest import Manifest
-from harness.records.progress import Progress, duration
 from harness.records.run_folder import RunFolder, write_text
 from harness.sweep.judging import Judging
 from harness.sweep.plan import Job, Plan
@@ -144,7 +144,9 @@ class Stages:
         if self._runner is None:
             if self.judging:
                 self.judging.check()
-            self._runner = Runner(self.plan, self.manifest, Progress())
+            self._runner = Runner(
+                self.plan, self.manifest, Display(sys.stdout), rewards=self.judging.rewards if self.judging else None
+            )
             self._runner.prepare()
             self.manifest.record_run(
                 [shown_word(word) for word in self.command], self.plan.sweep.device, self.plan.models()

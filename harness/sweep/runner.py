@@ -16,11 +16,12 @@ from harness.backends.protocol import Backend, Block
 from harness.backends.serial import Serial
 from harness.config.nearest import nearest
 from harness.errors import UserError
+from harness.judges.reward_model import RewardModel, RewardModels
 from harness.models.pool import Pool
+from harness.progress import Display
 from harness.records.manifest import Manifest
-from harness.records.progress import Progress
 from harness.sweep.gold import METRIC as GOLD
-from harness.sweep.gold import GoldReward
+from harness.sweep.gold import with_gold_reward
 from harness.sweep.plan import Job, Plan
 from harness.sweep.recorder import Recorder, record_scores
 from harness.sweep.selection import MEASURED
@@ -29,15 +30,25 @@ from reports.guard import Guard
 if TYPE_CHECKING:
     from guiders import Guider, Sampling
 
+GOLD_BATCH = 64  # texts that a gold model reads at once
+
 
 class Runner:
     """Runs the jobs of a plan. Models and tasks are loaded once, and only when something is missing.
 
     Args:
         backend: decodes blocks; None: in this process.
+        rewards: the reward models that the run has already.
     """
 
-    def __init__(self, plan: Plan, manifest: Manifest, progress: Progress, backend: Backend | None = None):
+    def __init__(
+        self,
+        plan: Plan,
+        manifest: Manifest,
+        progress: Display,
+        backend: Backend | None = None,
+        rewards: RewardModels | None = None,
+    ):
         self.plan, self.manifest, self.progress = plan, manifest, progress
         sweep = plan.sweep
         self.backend = backend or self._configured()
@@ -46,7 +57,8 @@ class Runner:
         self._tasks: dict[str, LoadedTask] = {}
         self._guiders: dict[str, Guider] = {}
         self._prompts: dict[tuple[str, str, int], TaskPrompts] = {}
-        self._gold: GoldReward | None = None
+        self._rewards = rewards or RewardModels()
+        self._gold: RewardModel | None = None
 
     def _configured(self) -> Backend:
         sweep = self.plan.sweep
@@ -68,7 +80,8 @@ class Runner:
             self.guider(setting.config)
         gold = self.plan.sweep.task.gold
         if gold.path is not None and self._gold is None:
-            self._gold = GoldReward(gold, self.plan.resolver, self.plan.sweep.device)
+            path, device = self.plan.resolver.folder(gold.model_dump(), "task.gold"), self.plan.sweep.device
+            self._gold = self._rewards.get(path, gold.revision, GOLD_BATCH, device, gold.template, "task.gold")
         for file in self.plan.files.values():
             if file.name not in self._tasks:
                 self._tasks[file.name] = LoadedTask(file, self.plan.sweep.task.data)
@@ -133,8 +146,7 @@ class Runner:
         for block, generations in self.backend.decode(blocks()):
             at = running[block.trial]
             new = at.recorder.add(block, generations)
-            self.progress.advance(new)
-            self.progress.status(self.backend.status())
+            self.progress.advance(new, self.backend.status())
             generated += new
             if at.recorder.is_complete:
                 self._finish(running.pop(block.trial))
@@ -175,7 +187,7 @@ class Runner:
         model = RecordedLM(self.guider(at.job.setting.config).base, responses, trial.row(False))
         scored = task.evaluate(model, sweep.task, documents(task.distinct, trial.split, at.job))
         if self._gold is not None:
-            scored = self._gold.added(scored, responses)
+            scored = with_gold_reward(scored, responses, self._gold)
         record_scores(run, trial, scored, self.plan.scorer)
         self.progress.done(f"{at.place} {at.job.label}", time.perf_counter() - at.began)
         texts = list(dict.fromkeys(text for text, _ in scored))

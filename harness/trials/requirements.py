@@ -78,9 +78,9 @@ def _need(path: str | None, dtype: str, roles: tuple[str, ...]) -> Need:
 
 def _embedded_bytes(name: str) -> int:
     """Of an embedded model's weights: a GPT-2's 12 · layers · width² and its embeddings of tokens and positions."""
-    from harness.models.embedded import Recipe
+    from harness.models.embedded import EmbeddedRecipe
 
-    recipe = Recipe()
+    recipe = EmbeddedRecipe()
     width, layers, _ = recipe.base if name == "base" else recipe.guide
     return BYTES["float32"] * (12 * layers * width**2 + (recipe.vocab + recipe.positions) * width)
 

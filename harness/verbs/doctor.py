@@ -8,7 +8,7 @@ from harness.config.help import show_options
 from harness.config.schema import Sweep
 from harness.config.task_file import task_file
 from harness.judges.config import OpenAISpec, judge_spec
-from harness.records.progress import duration
+from harness.progress import duration
 from harness.trials import requirements
 from harness.trials.composed import composed_sweep
 from harness.trials.requirements import Need

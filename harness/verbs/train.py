@@ -11,8 +11,8 @@ from harness.config.help import show_files
 from harness.config.schema import validated
 from harness.errors import UserError
 from harness.models.device import checked
+from harness.progress import duration
 from harness.records.manifest import versions
-from harness.records.progress import duration
 from harness.records.run_folder import write_text
 from harness.training import data
 from harness.training.config import Train

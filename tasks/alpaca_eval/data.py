@@ -7,6 +7,7 @@ import csv
 import gzip
 import hashlib
 import json
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -16,6 +17,7 @@ from tasks.errors import TaskError
 
 HUB = "tatsu-lab/alpaca_eval"
 INSTRUCTIONS = "alpaca_eval.json"  # the 805 instructions, with the outputs of AlpacaEval 1's baseline
+MOST_BYTES = 1 << 28  # of an outputs file, unpacked; the 805 outputs of a verbose model are some 3 MB
 REFERENCE = "alpaca_eval_gpt4_baseline.json"  # AlpacaEval 2's baseline: gpt4_1106_preview
 
 
@@ -78,15 +80,20 @@ def read_rows(path: str | Path, *fields: str) -> list[dict]:
     """
     path = Path(path)
     try:
-        data = path.read_bytes()
-        if path.suffix == ".gz":
-            data = gzip.decompress(data)
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+        if len(data) > MOST_BYTES:
+            raise TaskError(f"{path}: more than {MOST_BYTES >> 20} MiB of text; give one set of outputs a file")
         rows = json.loads(data)
     except FileNotFoundError:
         raise TaskError(f"{path}: no such file; give a JSON list of objects with 'instruction' and 'output'") from None
     except IsADirectoryError:
         raise TaskError(f"{path}: is a folder; give the JSON file in it") from None
-    except (OSError, EOFError, ValueError) as error:
+    except TaskError:
+        raise
+    except (OSError, EOFError, ValueError, RecursionError, zlib.error) as error:
+        if getattr(error, "errno", None):  # the operating system's own
+            raise
         raise TaskError(f"{path}: not a JSON file ({type(error).__name__}); give a JSON list of objects") from None
     if not isinstance(rows, list) or not rows:
         raise TaskError(f"{path}: not a list of rows; give a JSON list of objects with 'instruction' and 'output'")

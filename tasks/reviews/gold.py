@@ -70,7 +70,7 @@ def _distinct(text: str) -> list[tuple[str, parser.Parse]]:
 @cache
 def _phrase_evidence() -> dict[str, float]:
     """Each evaluative phrase, bare, with the log-likelihood ratio of its polarity and strength."""
-    found = {}
+    found: dict[str, float] = {}
     for levels in words.EVALUATIVE.values():
         for level, phrases in levels.items():
             sign, strength = (1 if level > 0 else -1), abs(level)

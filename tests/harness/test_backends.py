@@ -6,8 +6,8 @@ import pytest
 
 from harness.backends.serial import Serial
 from harness.models.pool import Resolver
+from harness.progress import Display
 from harness.records.manifest import Manifest
-from harness.records.progress import Progress
 from harness.records.run_folder import RunFolder
 from harness.sweep.plan import Plan
 from harness.sweep.runner import Runner
@@ -32,7 +32,7 @@ def swept(overrides, folder, backend=None) -> tuple[dict, dict, int]:
     run.open()
     manifest = Manifest(folder / "manifest.json")
     plan = Plan(composed.sweep, composed.settings, Resolver(), run, manifest)
-    runner = Runner(plan, manifest, Progress())
+    runner = Runner(plan, manifest, Display())
     if backend is not None:
         runner.backend = backend(runner.backend)
     runner.prepare()

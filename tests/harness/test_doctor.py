@@ -79,9 +79,9 @@ def test_embedded_models_are_counted_and_said_to_be_trained_or_not(capsys):
     """Sizes from torch's own count of the parameters of the two shapes."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    from harness.models.embedded import Recipe
+    from harness.models.embedded import EmbeddedRecipe
 
-    recipe = Recipe()
+    recipe = EmbeddedRecipe()
     for name, (width, layers, heads) in {"base": recipe.base, "tuned": recipe.guide}.items():
         shape = {"n_embd": width, "n_layer": layers, "n_head": heads}
         model = GPT2LMHeadModel(GPT2Config(vocab_size=recipe.vocab, n_positions=recipe.positions, **shape))

@@ -1,7 +1,12 @@
 """The embedded models' cache: the same weights twice, nothing half-built, damage seen and mended."""
 
 import hashlib
+import os
+import subprocess
+import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -9,9 +14,10 @@ from guiders.training.schedule import Schedule
 from harness.errors import UserError
 from harness.models import build_cache as cache
 from harness.models import embedded
+from harness.models.workers import WorkerFailed, side_by_side
 
 SHORT = Schedule(batch_size=8)
-TINY = embedded.Recipe(
+TINY = embedded.EmbeddedRecipe(
     vocab=400,
     base=(16, 1, 2),
     guide=(16, 1, 2),
@@ -103,3 +109,82 @@ def test_where_the_cache_is(monkeypatch, tmp_path):
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "mine"))
     assert cache.root() == tmp_path / "mine"
     assert cache.root(tmp_path / "given") == tmp_path / "given"
+
+
+def test_the_key_is_of_what_runs_in_the_training_code(tmp_path, monkeypatch):
+    """Comments, docstrings and annotations decide no weight; a constant does."""
+    code = 'def f(x: int = 1) -> int:\n    """Words."""\n    size: int = 2\n    return x + size  # why\n'
+    plain = "def f(x=1):\n    size: None = 2\n    return (x + size)\n"
+    names = ["described", "plain", "other"]
+    for name, text in zip(names, (code, plain, plain.replace("2", "3")), strict=True):
+        (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    one, same, other = map(embedded._code, names)
+    assert one == same != other
+
+
+SCRIPT = f"""
+from guiders.training.schedule import Schedule
+from harness.models import embedded
+print("the script ran", flush=True)
+recipe = embedded.{TINY!r}
+embedded.build(FOLDER, lambda *event: print(*event, flush=True), recipe)
+"""
+
+
+def script(tmp_path, rows: int) -> subprocess.Popen:
+    """A user's script, without a guard for its main module, that builds the models."""
+    recipe = repr(replace(TINY, base_rows=rows, guide_rows=rows, sft=Schedule(epochs=rows // 16)))
+    file = tmp_path / "script.py"
+    file.write_text(SCRIPT.replace(repr(TINY), recipe).replace("FOLDER", repr(str(tmp_path / "cache"))))
+    environment = os.environ | {"PYTHONPATH": str(Path(embedded.__file__).parents[2])}
+    return subprocess.Popen([sys.executable, str(file)], stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def test_a_script_without_a_guard_for_its_main_module_builds_the_models_and_runs_once(tmp_path):
+    said, _ = script(tmp_path, 16).communicate()
+    assert said.count("the script ran") == 1
+    assert "tuned" in said
+    assert (next((tmp_path / "cache").glob("embedded-*/digest.json"))).is_file()
+
+
+def descendants(process: int) -> set[int]:
+    children = {int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()}
+    return children.union(*map(descendants, children))
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="processes are looked up in /proc")
+def test_a_killed_parent_leaves_no_process_that_trains(tmp_path):
+    parent = script(tmp_path, 1024)
+    for line in parent.stdout:
+        if line.startswith(("base", "untuned")):
+            break
+    left = descendants(parent.pid)
+    assert len(left) >= 2
+    parent.kill()
+    parent.wait()
+    until = time.monotonic() + 20
+    while any(Path(f"/proc/{each}").exists() for each in left) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert [each for each in left if Path(f"/proc/{each}").exists()] == []
+
+
+def fails(*_):
+    raise MemoryError("no room\nfor this")
+
+
+def waits(*_):
+    time.sleep(600)
+
+
+def ends(*_):
+    print("a last word", flush=True)
+    os._exit(9)
+
+
+@pytest.mark.parametrize(("function", "told"), [(fails, "bad: MemoryError: no room$"), (ends, "a last word$")])
+def test_a_failure_is_told_in_one_line_and_ends_the_other_process(tmp_path, function, told):
+    began = time.monotonic()
+    with pytest.raises(WorkerFailed, match=told):
+        side_by_side({"bad": function, "other": waits}, (), tmp_path / "log", quiet)
+    assert time.monotonic() - began < 60

@@ -129,6 +129,22 @@ def test_a_reward_judge_whose_weights_were_replaced_judges_again(folder, tiny, t
     assert str(judge) in json.loads((run / "manifest.json").read_text())["models"]
 
 
+def test_a_run_reads_a_reward_model_once_for_its_gold_scores_and_its_judgements(folder, tiny, tiny_models, monkeypatch):
+    gold = reward_model(folder / "gold", tiny_models, seed=1)
+    read = []
+    load = AutoModelForSequenceClassification.from_pretrained
+    monkeypatch.setattr(
+        AutoModelForSequenceClassification,
+        "from_pretrained",
+        lambda path, *rest, **named: read.append(str(path)) or load(path, *rest, **named),
+    )
+    swept(folder, tiny, f"task.gold.path={gold}", "judge=reward", f"judge.model={gold}")
+    run = folder / "runs/tiny"
+    assert len(list((run / "scores").glob("*.jsonl"))) == 4
+    assert len(list((run / "judgements").glob("*.jsonl"))) == 2
+    assert read == [str(gold)]
+
+
 def test_another_server_is_asked_although_the_judges_name_is_the_same(folder, tiny, tiny_models, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     gold = reward_model(folder / "gold", tiny_models, seed=1)
