@@ -1,4 +1,4 @@
-# make sweep | make test | make check | make gate | make docs; the first one makes .venv.
+# make sweep | make test | make check | make gate | make torture | make docs; the first makes .venv. make gpu needs none.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,7 +8,7 @@ PIP := $(BIN)/pip --quiet --disable-pip-version-check
 export OMP_NUM_THREADS ?= 2
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: sweep test check gate docs clean
+.PHONY: sweep test check gate torture docs gpu clean
 
 sweep: $(STAMP)
 	@$(BIN)/python -m harness sweep $(ARGS)
@@ -21,6 +21,12 @@ check: $(STAMP)
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy guiders harness reports
 	@$(BIN)/python -m pytest -q tests/test_imports.py tests/harness/test_architecture.py
+
+# Ten minutes of kills, faults and bad input from fixed seeds (docs/reliability.md); ARGS=--only=kills for a part.
+torture: export OMP_NUM_THREADS = 1
+torture: export MKL_NUM_THREADS = 1
+torture: $(STAMP)
+	@$(BIN)/python -m benchmarks.torture $(ARGS)
 
 # From nothing: records that another decoder left would be taken as this one's. One thread: the models are tiny. Held to
 # the recorded baseline (ARGS=--record records it anew), and to what AGAINST's code decodes with the same models.
@@ -38,6 +44,10 @@ gate: $(STAMP)
 # What docs/ takes from the code: run it where a test says that a page is out of date.
 docs: $(STAMP)
 	@$(BIN)/python docs/make.py
+
+# What only a GPU can show (docs/gpu.md), with whatever torch and transformers there are: nothing is installed.
+gpu:
+	@$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -m benchmarks.gpu --minutes 8 --out runs/gpu.jsonl $(ARGS)
 
 # torch first and alone, so that the build without CUDA packages is the one that the rest is resolved against; the stamp
 # keeps a second run from asking the package index anything.

@@ -1,12 +1,13 @@
 """Where a sweep on Ray stops scaling: `python -m benchmarks.ray_limits [--workers 64 --blocks 10000 --seconds 2]`.
 
 Workers that only sleep and answer stand in for the decoder, on pretended cores. The driver is the real one: it hands
-out blocks, takes generations as they come, and appends them to records on the disk. Printed: blocks and records a second,
-the driver's share of a core, and how many workers of `--seconds` a block that share would keep busy.
+out blocks, takes generations as they come, and appends them to records on the disk. Printed: records and blocks a
+second, the driver's share of a core, and the share of the ideal.
 """
 
 import argparse
 import os
+import socket
 import tempfile
 import time
 from collections.abc import Iterator
@@ -14,8 +15,8 @@ from pathlib import Path
 
 from guiders import Generation, Sampling
 from harness.backends.protocol import Asked, Block
-from harness.backends.ray import Ray, host
-from harness.backends.worker import Settings
+from harness.backends.ray import Ray
+from harness.backends.worker import WorkerSettings
 from harness.config.schema import BackendSpec
 from harness.records.run_folder import RunFolder
 from harness.sweep.recorder import Recorder
@@ -30,12 +31,12 @@ class Sleeper:
 
     seconds = float(os.environ.get("RAY_LIMITS_SECONDS", "2"))
 
-    def __init__(self, settings: Settings):
+    def __init__(self, settings: WorkerSettings):
         self.settings = settings
 
     def about(self) -> dict:
         """As `harness.backends.worker.Worker.about`."""
-        return {"host": host(), "pid": os.getpid(), "gpus": []}
+        return {"host": socket.gethostname(), "pid": os.getpid(), "gpus": []}
 
     def decode(self, block: Block) -> Iterator[tuple[Generation, float]]:
         """As `harness.backends.worker.Worker.decode`."""
@@ -57,7 +58,7 @@ def main() -> None:
     quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "error"}
     ray.init("local", num_cpus=args.workers, object_store_memory=512 << 20, **quiet)
     backend = Ray(
-        BackendSpec(name="ray", workers=args.workers), Settings("cpu", 1, None, False, "error", host()), Sleeper
+        BackendSpec(name="ray", workers=args.workers), WorkerSettings("cpu", 1, None, False, "error", None), Sleeper
     )
     with tempfile.TemporaryDirectory() as folder:
         run = RunFolder(Path(folder))
@@ -78,9 +79,7 @@ def main() -> None:
     print(
         f"{args.workers} workers, {args.blocks} blocks of {PROMPTS} prompts and {args.seconds:g} s each: {wall:.1f} s"
     )
-    print(
-        f"{records / wall:.0f} records/s, {args.blocks / wall:.1f} blocks/s; the driver takes {100 * share:.1f}% of a core;"
-    )
+    print(f"{records / wall:.0f} records/s, {args.blocks / wall:.1f} blocks/s; driver: {100 * share:.1f}% of a core;")
     ideal = args.blocks * args.seconds / args.workers
     print(
         f"at 100% it would serve {records / cpu:.0f} records/s. {100 * ideal / wall:.1f}% of the ideal, {ideal:.1f} s"

@@ -53,6 +53,8 @@ class Guider:
                 f"{type(self.remembering[0]).__name__} can't; use another search or leave that token guide out"
             )
         for guide in self.guides:
+            if hasattr(guide, "check_base"):
+                guide.check_base(self.base)
             for model in guide.models:
                 check_same_vocabulary(self.base.tokenizer, model.tokenizer, self.base.name, model.name)
 
@@ -98,10 +100,23 @@ class Guider:
         """The token guides with a view and a memory; none of them leaves all steps capturable."""
         return tuple(guide for guide in self.guides if with_memory(guide))
 
-    @property
+    @cached_property
+    def draft(self) -> int | None:
+        """The place among `models` of the one whose tokens are drafts (`TokenGuide.draft`); None: none is."""
+        for guide in self.guides:
+            place = getattr(guide, "draft", None)
+            if place is not None:
+                return self.places(guide)[place]
+        return None
+
+    @cached_property
     def models(self) -> tuple[LM, ...]:
-        """The models that read every token as it is drawn: the base, then each token guide's, in order."""
-        return (self.base, *(model for guide in self.guides for model in guide.models))
+        """The models that read every token as it is drawn: the base, then the token guides', in order; each once."""
+        return tuple(dict.fromkeys((self.base, *(model for guide in self.guides for model in guide.models))))
+
+    def places(self, guide: TokenGuide) -> tuple[int, ...]:
+        """Where a token guide's models stand among `models`; a guide may name the base, or another guide's model."""
+        return tuple(self.models.index(model) for model in guide.models)
 
     @property
     def readers(self) -> tuple[LM, ...]:
@@ -138,26 +153,31 @@ class Guider:
                 part.check()
 
     def combine(self, logits: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Logits ``[..., V]`` with the additive guides, from the base's logits and then each token guide's models'.
+        """Logits ``[..., V]`` with the additive guides, from the logits of `models`.
 
         Tables wider than the shared vocabulary (padded to a round number) are cut to the narrowest, the value's among
         them. Half precision is widened: a difference of log-probabilities of two models would lose most of its digits.
         """
-        adding = [not with_memory(guide) for guide in self.guides for _ in guide.models]
-        widths = [x.shape[-1] for x, adds in zip(logits, (True, *adding), strict=True) if adds]
-        width = min(self.vocabulary, *widths)
-        base, *rest = (x[..., :width].to(logits[0].device) for x in logits)
-        guided = base.float() if base.dtype in (torch.bfloat16, torch.float16) else base
-        for guide in self.guides:
-            some, rest = rest[: len(guide.models)], rest[len(guide.models) :]
-            if not with_memory(guide):
-                guided = guided + _unmasked(guide.shift(*(x.to(guided.dtype) for x in some)), guided)
+        adding = [(guide, self.places(guide)) for guide in self.guides if not with_memory(guide)]
+        read = {0, *(place for _, places in adding for place in places)}
+        width = min(self.vocabulary, *(logits[place].shape[-1] for place in read))
+        base = logits[0][..., :width]
+        base = base.float() if base.dtype in (torch.bfloat16, torch.float16) else base
+        guided = base
+        for guide, places in adding:
+            own = [logits[place][..., :width].to(base) for place in places]
+            guided = guided + _unmasked(guide.shift(*((base, *own) if with_base(guide) else own)), guided)
         return guided
 
 
 def with_memory(guide: TokenGuide) -> bool:
     """Does this guide want a view and a memory? One that does not say so is additive."""
     return getattr(guide, "memory", False)
+
+
+def with_base(guide: TokenGuide) -> bool:
+    """Does this additive guide's shift depend on the base's logits?"""
+    return getattr(guide, "with_base", False)
 
 
 def _unmasked(shift: torch.Tensor, guided: torch.Tensor) -> torch.Tensor:
@@ -199,6 +219,7 @@ class Generation:
         seconds: this prompt's share of the wall time.
         truncated: tokens of the prompt's beginning that were not read, as it was too long; of several models, the most.
         trace: None, or what was recorded on request (see `guiders.decoding.trace`).
+        notes: what token guides say of this response (`GuideState.notes`), by name.
         log_ratio: nats; where the search chose among rows, log(this response's probability as drawn / the base's), both
             as in `kl`; None elsewhere. The mean over responses of ``kl_search + log_ratio`` bounds KL(search ‖ base),
             which no sum of `kl` does: a search chooses the path that the sum is taken on.
@@ -219,3 +240,4 @@ class Generation:
     trace: dict | None = None
     log_ratio: float | None = None
     computed_passes: float = 0.0
+    notes: dict[str, float] = field(default_factory=dict)

@@ -23,6 +23,12 @@ class Sampling:
         seed: of the random numbers.
         stop: strings that end a response; the response is cut before them.
         purpose: a name for a stream of its own: with another purpose, the same seed gives independent draws.
+        min_p: keep the tokens of at least this share of the likeliest one's probability (0: all; Nguyen et al. 2024,
+            arXiv 2407.01082). typical_p: keep the smallest set of at least this mass among the tokens whose surprisal
+            is nearest to the entropy (1: all; Meister et al. 2023, arXiv 2202.00666).
+        coupling: how a number becomes a token, with the same distribution. "inverse": by the inverse of the
+            distribution function. "gumbel": ``argmax(log p + G)``, where the Gumbel numbers G belong to the row, so
+            that distributions that are alike give texts that are alike (Maddison et al. 2014, arXiv 1411.0030).
 
     Raises:
         GuiderError: a value out of range.
@@ -35,6 +41,9 @@ class Sampling:
     seed: int = 0
     stop: tuple[str, ...] = ()
     purpose: str = ""
+    min_p: float = 0.0
+    typical_p: float = 1.0
+    coupling: str = "inverse"
 
     def __post_init__(self) -> None:
         object.__setattr__(
@@ -45,10 +54,18 @@ class Sampling:
             "top_k": (self.top_k >= 0, "0 or more"),
             "top_p": (0 < self.top_p <= 1, "above 0 and at most 1"),
             "max_new_tokens": (self.max_new_tokens >= 1, "1 or more"),
+            "min_p": (0 <= self.min_p <= 1, "0 to 1"),
+            "typical_p": (0 < self.typical_p <= 1, "above 0 and at most 1"),
+            "coupling": (self.coupling in ("inverse", "gumbel"), "inverse or gumbel"),
         }
         for name, (fine, must) in checks.items():
             if not fine:
                 raise GuiderError(f"{name}={getattr(self, name)} is out of range; it must be {must}")
+
+    @property
+    def cuts(self) -> bool:
+        """Are unlikely tokens left out?"""
+        return self.top_k > 0 or self.top_p < 1 or self.min_p > 0 or self.typical_p < 1
 
     @property
     def stream(self) -> int:
@@ -62,14 +79,14 @@ def _bits(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
 
 
-def prompt_key(tokens: list[int]) -> int:
+def stream_key(tokens: list[int]) -> int:
     """64 bits that identify a prompt by its tokens, so that its random numbers don't depend on its place in a batch."""
     return _bits(",".join(map(str, tokens)))
 
 
 def signed_key(ids: list[int]) -> int:
     """A prompt's 64 bits as a tensor of integers holds them."""
-    key = prompt_key(ids)
+    key = stream_key(ids)
     return key - (1 << 64) if key >= 1 << 63 else key
 
 
@@ -105,14 +122,19 @@ def uniforms(seed: int, prompts: torch.Tensor, hypotheses: torch.Tensor, steps: 
     seed &= (1 << 64) - 1
     counter = [steps & _MASK, hypotheses & _MASK, prompts & _MASK, (prompts >> 32) & _MASK]
     a, b, _, _ = philox(counter, (seed & _MASK, seed >> 32))
+    return _uniform(a, b)
+
+
+def _uniform(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """A number in (0, 1) from two 32-bit words, float64."""
     return ((a >> 6).to(torch.float64) * (1 << 26) + (b >> 6).to(torch.float64) + 0.5) / (1 << 52)
 
 
 def distribution(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
     """Probabilities ``[..., V]`` that a token is drawn with, from guided logits ``[..., V]``.
 
-    Top-k first, then top-p on what is left (the order of transformers' logits warpers). Temperature 0 puts all mass
-    on the most likely token (the lowest id of equals).
+    Top-k, top-p, min-p and typical, each on what the one before has left (the order of transformers' logits
+    warpers). Temperature 0 puts all mass on the most likely token (the lowest id of equals).
     """
     if sampling.temperature == 0:
         return torch.zeros_like(logits).scatter_(-1, logits.argmax(-1, keepdim=True), 1.0)
@@ -127,17 +149,70 @@ def distribution(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
         beyond = ordered.cumsum(-1) - ordered >= sampling.top_p
         probabilities = torch.zeros_like(probabilities).scatter_(-1, index, ordered.masked_fill(beyond, 0.0))
         probabilities = probabilities / probabilities.sum(-1, keepdim=True)
-    return probabilities
+    if sampling.min_p > 0:
+        least = sampling.min_p * probabilities.amax(-1, keepdim=True)
+        probabilities = probabilities.masked_fill(probabilities < least, 0.0)
+        probabilities = probabilities / probabilities.sum(-1, keepdim=True)
+    return _typical(probabilities, sampling.typical_p) if sampling.typical_p < 1 else probabilities
 
 
-def draw(probabilities: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
-    """Tokens by inverting the distribution function: ``[..., V]`` and numbers ``[..., m]`` -> ids ``[..., m]``.
+def _typical(probabilities: torch.Tensor, mass: float) -> torch.Tensor:
+    """The tokens whose surprisal is nearest to the entropy, until they have this mass; of equals all are kept."""
+    entropy = torch.special.entr(probabilities).sum(-1, keepdim=True)
+    distance, index = (-probabilities.log() - entropy).abs().sort(dim=-1, stable=True)
+    last = (probabilities.gather(-1, index).cumsum(-1) < mass).sum(-1, keepdim=True)
+    beyond = distance > distance.gather(-1, last.clamp_max(distance.shape[-1] - 1))
+    kept = probabilities.masked_fill(torch.zeros_like(beyond).scatter_(-1, index, beyond), 0.0)
+    return kept / kept.sum(-1, keepdim=True)
+
+
+def draw(probabilities: torch.Tensor, numbers: torch.Tensor, coupling: str = "inverse") -> torch.Tensor:
+    """Tokens from distributions ``[..., V]`` and numbers ``[..., m]``: ids ``[..., m]``.
 
     One number a token, and one distribution for all m draws from it. A token of probability 0 is never drawn. The
     probabilities need not sum to 1: numbers are taken as shares of their sum.
+
+    Args:
+        coupling: see `Sampling`.
     """
+    if coupling == "gumbel":
+        return race(probabilities, numbers)
     weights = torch.nn.functional.pad(probabilities, (0, -probabilities.shape[-1] % WIDTH))
     return invert(weights, cumulated_blocks(weights), numbers)
+
+
+def race(probabilities: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+    """Tokens by ``argmax(log p + G)``: ``[..., V]`` and numbers ``[..., m]`` -> ids ``[..., m]``.
+
+    The V Gumbel numbers G of a draw come from its own number, one for each id: equal numbers give equal G, whatever the
+    probabilities are. In place of ``log p + G`` with
+    ``G = −log(−log u)`` the same order is that of ``p / −log u``.
+    """
+    exponentials = -more_numbers(numbers, probabilities.shape[-1]).log().to(probabilities.device)
+    return (probabilities[..., None, :].double() / exponentials).argmax(-1)
+
+
+def drafted(probabilities: torch.Tensor, draft: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+    """Tokens with the law of `probabilities`, drafted from another distribution: ids ``[..., m]``.
+
+    A token of the draft q is kept with probability min(1, p/q), else drawn anew from the residual (p − q)₊ (Leviathan
+    et al. 2023, arXiv 2211.17192, theorem 1). The share that is kept is ``Σ min(p, q)``.
+
+    Args:
+        probabilities, draft: ``[..., V]``, each of sum 1. numbers: ``[..., m]``.
+    """
+    first, second, third = more_numbers(numbers, 3).to(probabilities.device).unbind(-1)
+    tokens = draw(draft, first)
+    kept = second * draft.gather(-1, tokens) < probabilities.gather(-1, tokens)
+    return torch.where(kept, tokens, draw((probabilities - draft).clamp_min(0), third))
+
+
+def more_numbers(numbers: torch.Tensor, count: int) -> torch.Tensor:
+    """So many further numbers in (0, 1) from each one, ``[...]`` -> ``[..., count]``: Philox keyed by all its bits."""
+    bits = (numbers * (1 << 52)).long()[..., None]
+    pairs = torch.arange((count + 1) // 2, device=numbers.device)
+    a, b, c, d = philox([pairs, bits & _MASK, bits >> 32, torch.zeros_like(pairs)], (0x47554D42, 0x454C0000))
+    return torch.stack([_uniform(a, b), _uniform(c, d)], -1).flatten(-2)[..., :count]
 
 
 def cumulated_blocks(weights: torch.Tensor) -> torch.Tensor:

@@ -18,6 +18,7 @@ REMEDIES = {
     errno.ENOTDIR: "a part of the path is a file: give another path",
     errno.EISDIR: "it is a folder: give a file",
     errno.EEXIST: "something else has that name: remove it, or choose another",
+    errno.EMLINK: "the folder holds too many folders: choose another",
     errno.ELOOP: "the links lead to each other: mend them",
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
     errno.ENFILE: "the machine has too many open files: close some and run again",

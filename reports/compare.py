@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from reports.about import About
+from reports.about import AboutRun
 from reports.bootstrap import Difference
 from reports.direction import Directions
 from reports.errors import ReportError
 from reports.family import holm
 from reports.run import Run
+from reports.setting import RecordedSetting
 from reports.table import Table
 
 SHOWN = 5
@@ -49,7 +50,9 @@ def combine(runs: list[Run], common: bool = False) -> Run:
     for split, keys in shared.items():
         if not keys:
             raise ReportError(f"{' and '.join(names)}: no {split} prompt in common; compare runs of the same task")
-    records, trials, settings, missing, metrics = [], [], {}, [], {}
+    records, trials, missing = [], [], []
+    settings: dict[str, RecordedSetting] = {}
+    metrics: dict[str, None] = {}
     for run, name in zip(runs, names, strict=True):
         kept = pd.concat([part[part["key"].isin(shared[s])] for s, part in run.records.groupby("split") if s in splits])
         records.append(_renamed(kept, name, ("setting", "trial")))
@@ -75,7 +78,7 @@ def combine(runs: list[Run], common: bool = False) -> Run:
         config="\n".join(f"# {name}\n{run.config}" for run, name in zip(runs, names, strict=True)),
         manifest={name: run.manifest for run, name in zip(runs, names, strict=True)},
         directions=_directions(runs, names),
-        about=About.joined([run.about for run in runs]),
+        about=AboutRun.joined([run.about for run in runs]),
     )
 
 
@@ -106,7 +109,7 @@ def changes(table: Table, metrics: list[str], split: str) -> list[Change]:
                     gap = table.difference(later.setting.id, first.setting.id, split, metric)
                     label = dataclasses.replace(later.setting, run="").label
                     found.append((label, metric, first.setting.run, later.setting.run, gap))
-    adjusted = holm([gap.p_value for *_, gap in found]) if found else []
+    adjusted = holm([gap.p_value for *_, gap in found]).tolist() if found else []
     return [
         Change(label, split, metric, first, later, gap, float(p))
         for (label, metric, first, later, gap), p in zip(found, adjusted, strict=True)

@@ -1,6 +1,5 @@
 """Runs in, a report out: index.html, summary.csv, summary.json and summary.md."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from reports.guard import Guard
 from reports.run import load_run
 from reports.table import Progress, Row, build
 from reports.view.page import pages
+from reports.whole_file import replace
 
 
 @dataclass(frozen=True)
@@ -78,11 +78,9 @@ def compile_report(
 
 def _write(path: Path, text: str) -> Path:
     """Replace the file in one step, so that a reader never sees half a report."""
-    part = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8", errors="replace", newline="\n")
-        os.replace(part, path)
+        replace(path, text.encode("utf-8", "replace"))
     except OSError as error:
         raise ReportError(f"{path}: {error.strerror}; free the disk or choose another folder for the report") from None
     return path

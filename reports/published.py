@@ -37,8 +37,9 @@ def published(table: Table, answer: Answer) -> list[Beside]:
     base = next((row for row in rows if row.setting.method == "base"), None)
     found = []
     for entry in table.run.manifest.get("published", []):
-        ours = tuple("–" if row is None else cell(row, entry["metric"]) for row in (base, answer.best))
-        theirs = tuple(f"{entry[name]:.2f}" for name in ("base", "guided"))
-        note = AGAINST.get(entry["metric"], "")
-        found.append(Beside(figure_name(entry["metric"]), entry["model"], entry["source"], theirs, ours, note))
+        metric = entry["metric"]
+        of_base, of_best = ("–" if row is None else cell(row, metric) for row in (base, answer.best))
+        theirs = f"{entry['base']:.2f}", f"{entry['guided']:.2f}"
+        note = AGAINST.get(metric, "")
+        found.append(Beside(figure_name(metric), entry["model"], entry["source"], theirs, (of_base, of_best), note))
     return found

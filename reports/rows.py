@@ -46,18 +46,22 @@ def signed(row: Mapping[str, Any], place: str) -> dict[str, Any]:
     return {**content, CHECKSUM: hashlib.sha256(text.encode()).hexdigest()[:16]}
 
 
-def read(path: Path, must_be_signed: bool = False) -> Iterator[Read]:
-    """Every complete line of a trial's file, in order; a torn last one, which a kill leaves, is none.
+def read(
+    path: Path, must_be_signed: bool = False, place: str | None = None, texts: tuple[str, ...] = ("key",)
+) -> Iterator[Read]:
+    """Every complete line of a file of rows, in order; a torn last one, which a kill leaves, is none.
 
     A row without a checksum is taken as an earlier version of the harness wrote it, but not after one that has a
     checksum.
 
     Args:
         must_be_signed: rows without a checksum are taken nowhere.
+        place: where the rows stand; None: the file's own (`place_of`).
+        texts: the fields that every row has, each a text.
     """
     if not path.exists():
         return
-    place = place_of(path)
+    place = place_of(path) if place is None else place
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             if not line.endswith(b"\n"):
@@ -71,11 +75,11 @@ def read(path: Path, must_be_signed: bool = False) -> Iterator[Read]:
                 continue
             given = row.pop(CHECKSUM, None)
             if given is None:
-                fault = "without its checksum" if must_be_signed else _fault(row)
+                fault = "without its checksum" if must_be_signed else _fault(row, texts)
             elif given != signed(row, place)[CHECKSUM]:
                 fault = "not what was written there: its checksum differs"
             else:
-                must_be_signed, fault = True, _fault(row)
+                must_be_signed, fault = True, _fault(row, texts)
             yield Read(number, line, row, given is not None, fault)
 
 
@@ -87,10 +91,11 @@ def is_signed(run: Path) -> bool:
         return False
 
 
-def _fault(row: Mapping[str, Any]) -> str | None:
+def _fault(row: Mapping[str, Any], texts: tuple[str, ...]) -> str | None:
     """What no writer writes. A score or a figure that is NaN is none here: it is missing, and counted as that."""
-    if not isinstance(row.get("key"), str):
-        return "a row without 'key'"
+    for name in texts:
+        if not isinstance(row.get(name), str):
+            return f"a row without '{name}'"
     if not isinstance(row.get("response", ""), str):
         return "a record whose 'response' is no text"
     if not isinstance(row.get("scores", {}), dict):

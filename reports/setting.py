@@ -6,7 +6,7 @@ ABBREVIATIONS = {"ivg": "IVG", "eft": "EFT", "cbs": "CBS", "n": "N"}
 
 
 @dataclass(frozen=True)
-class Setting:
+class RecordedSetting:
     """One way of guiding: a trial without its seed and its split.
 
     Attributes:
@@ -23,15 +23,15 @@ class Setting:
     method: str
     axes: dict = field(default_factory=dict)
     weight: float | None = None
-    width: int | None = None
-    successors: int | None = None
-    chunk: int | None = None
-    n: int | None = None
+    width: float | None = None
+    successors: float | None = None
+    chunk: float | None = None
+    n: float | None = None
     run: str = ""
     recorded_rows: int | None = None
 
     @classmethod
-    def of(cls, trial: dict) -> "Setting":
+    def of(cls, trial: dict) -> "RecordedSetting":
         """Read a trial's axes; the guider's own configuration wins over the name of an axis."""
         axes = dict(trial.get("settings") or {})
         guider = trial.get("guider") or {}

@@ -9,11 +9,12 @@ from reports.answer import Answer
 from reports.bootstrap import Interval, Point
 from reports.compare import Change
 from reports.compute import PASSES, Budgets
+from reports.foreign import cell as in_cell
+from reports.foreign import markdown
 from reports.naming import digits, figure_name
 from reports.table import Row
 
 FILES_ONLY = ("computed_passes_per_token",)
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def rows(table_rows: list[Row]) -> list[dict]:
@@ -29,14 +30,15 @@ def as_json(table_rows: list[Row]) -> str:
 
 
 def as_csv(table_rows: list[Row]) -> str:
-    """One line per row, an estimate in four columns. A cell of text that a spreadsheet would run starts with '."""
+    """One line per row, an estimate in four columns. A cell or heading that a spreadsheet would run starts with '."""
     plain = rows(table_rows)
     identities = [name for name in (*_IDENTITY, "run") if plain and name in plain[0]]
     names = [name for name in (plain[0] if plain else {}) if name not in identities]
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     bounds = ["kl_bound"]
-    writer.writerow([*identities, *(f"{name}{end}" for name in names for end in ("", "_low", "_high", "_n")), *bounds])
+    headings = [*identities, *(f"{name}{end}" for name in names for end in ("", "_low", "_high", "_n")), *bounds]
+    writer.writerow(map(in_cell, headings))
     for row in plain:
         texts = {"settings": json.dumps(row["settings"], sort_keys=True), "seeds": " ".join(map(str, row["seeds"]))}
         identity = [texts.get(name, row[name]) for name in identities]
@@ -48,19 +50,19 @@ def as_csv(table_rows: list[Row]) -> str:
 def as_markdown(answer: Answer, changes: Sequence[Change] = ()) -> str:
     """The answer, the methods at equal rows and equal passes, and the comparisons, for a pull request."""
     names = shown(answer.equal_rows)
-    lines = [f"**{_escape(answer.sentence)}** {_escape(answer.cost)}".rstrip(), "", _escape(answer.question), ""]
+    lines = [f"**{markdown(answer.sentence)}** {markdown(answer.cost)}".rstrip(), "", markdown(answer.question), ""]
     if answer.about:
-        lines += [_escape("; ".join(f"{what}: {text}" for what, text in answer.about)) + ".", ""]
+        lines += [markdown("; ".join(f"{what}: {text}" for what, text in answer.about)) + ".", ""]
     lines += ["At equal rows of the batch per prompt, which is not equal compute:", ""] if answer.best else []
     lines += _table(
         ["setting", "rows", *(answer.heading(name) for name in names)],
         [[row.setting.label, row.setting.rows, *(cell(row, name) for name in names)] for row in answer.equal_rows],
     )
     if answer.equal_passes:
-        lines += ["", _escape(budget_title(answer)), ""]
+        lines += ["", markdown(budget_title(answer)), ""]
         lines += _table(["method", *map(budget_heading, answer.equal_passes.passes)], _budgets(answer))
     if answer.best and answer.comparisons:
-        lines += ["", _escape(f"{answer.best.setting.label} minus, in {figure_name(answer.metric)}:"), ""]
+        lines += ["", markdown(f"{answer.best.setting.label} minus, in {figure_name(answer.metric)}:"), ""]
         lines += _table(
             ["setting", "difference [95%]", "p (Holm)", "passes/token"],
             [
@@ -77,7 +79,7 @@ def as_markdown(answer: Answer, changes: Sequence[Change] = ()) -> str:
                 for c in changes
             ],
         )
-    lines += ["", *(f"- {_escape(caveat)}" for caveat in answer.caveats)]
+    lines += ["", *(f"- {markdown(caveat)}" for caveat in answer.caveats)]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -165,19 +167,10 @@ def _estimate(figure: Interval | Point | None) -> dict | None:
 
 
 def _cell(value) -> str | int:
-    if isinstance(value, int):
-        return value
-    text = str(value)
-    return f"'{text}" if text.startswith(FORMULA) else text
-
-
-def _escape(text: str) -> str:
-    for sign in ("\\", "|", "<", "*", "`", "_", "["):
-        text = text.replace(sign, f"\\{sign}") if sign != "<" else text.replace(sign, "&lt;")
-    return text.replace("\n", " ")
+    return value if isinstance(value, int) else in_cell(str(value))
 
 
 def _table(head: list[str], body: list[list]) -> list[str]:
-    rows = [[_escape(str(cell)) for cell in row] for row in (head, *body)]
+    rows = [[markdown(str(cell)) for cell in row] for row in (head, *body)]
     rule = ["---", *["---:"] * (len(head) - 1)]
     return [f"| {' | '.join(row)} |" for row in (rows[0], rule, *rows[1:])]

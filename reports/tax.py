@@ -11,6 +11,9 @@ import numpy as np
 from reports.bootstrap import Resamples, difference
 from reports.errors import ReportError
 from reports.family import holm
+from reports.foreign import in_table
+from reports.rows import CHECKSUM, place_of, signed
+from reports.rows import read as read_rows
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,12 @@ def read(path: Path) -> TaxScores:
     """
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
-        rows = [json.loads(line) for line in path.with_suffix(".jsonl").read_text(encoding="utf-8").splitlines()]
+        is_signed = CHECKSUM in kept
+        if is_signed and kept != signed(kept, place_of(path)):
+            raise ValueError("not what was written there: its checksum differs")
+        rows = list(_read_rows(path.with_suffix(".jsonl"), is_signed))
+        if len(rows) != kept.get("documents", len(rows)):
+            raise ValueError(f"{len(rows)} of {kept['documents']} documents")
         documents: dict[tuple[str, str], dict[str, float]] = {}
         for row in rows:
             for score, value in row["scores"].items():
@@ -75,6 +83,13 @@ def read(path: Path) -> TaxScores:
         return TaxScores(**{name: kept[name] for name in names}, documents=documents)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ReportError(f"{path}: not the scores of a setting ({error}); remove it and run the sweep again") from None
+
+
+def _read_rows(path: Path, must_be_signed: bool) -> Iterator[dict]:
+    for found in read_rows(path, must_be_signed):
+        if found.fault or found.row is None:
+            raise ValueError(f"{path.name}:{found.number}: {found.fault}")
+        yield found.row
 
 
 def compare(base: TaxScores, guided: list[TaxScores], resamples: int = 1000) -> list[dict]:
@@ -138,11 +153,14 @@ def markdown(rows: list[dict]) -> str:
     ]
     for row in rows:
         values = row["settings"].items()
-        settings = ", ".join(f"{k} {v:g}" if isinstance(v, int | float) else f"{k} {v}" for k, v in values)
+        setting = f"{row['method']} " + ", ".join(
+            f"{k} {v:g}" if isinstance(v, int | float) else f"{k} {v}" for k, v in values
+        )
         interval = "" if row["low"] is None else f" [{row['low']:+.3f}, {row['high']:+.3f}]"
         p = "" if row["p_holm"] is None else "< 0.001" if row["p_holm"] < 0.001 else f"{row['p_holm']:.3f}"
         lines.append(
-            f"| {row['task']} | {row['metric']} | {row['method']} {settings} | {row['n']} | {row['unguided']:.3f} "
+            f"| {in_table(row['task'])} | {in_table(row['metric'])} | {in_table(setting)} "
+            f"| {row['n']} | {row['unguided']:.3f} "
             f"| {row['guided']:.3f} | {row['difference']:+.3f}{interval} | {p} |"
         )
     return "\n".join(lines)

@@ -1,12 +1,18 @@
 """What is installed: every file of the four rooms and of conf/, and nothing else."""
 
+import ast
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from test_imports import imported
 
 ROOT = Path(__file__).resolve().parents[1]
 INSTALLED = ("conf", "guiders", "harness", "reports", "tasks")
@@ -59,11 +65,6 @@ def test_the_installation_names_no_place_to_install_from():
 
 def test_every_requirement_is_pinned_to_one_version():
     """Every direct dependency, the development tools too, has one exact version among the constraints."""
-    import tomllib
-
-    from packaging.requirements import Requirement
-    from packaging.utils import canonicalize_name
-
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").split()
     pins = {canonicalize_name(name): version for name, _, version in (line.partition("==") for line in lines)}
     assert len(pins) == len(lines)
@@ -73,3 +74,45 @@ def test_every_requirement_is_pinned_to_one_version():
         pinned = pins.get(canonicalize_name(requirement.name))
         assert pinned, f"{requirement.name} is not pinned"
         assert requirement.specifier.contains(pinned), f"{text}: pinned to {pinned}"
+
+
+NOT_IMPORTED = {
+    "plotly": "reports/view/page.py takes its JavaScript",
+    "accelerate": "transformers loads a model onto a device with it",
+    "setuptools": "alpaca_eval imports its pkg_resources",
+    "ruff": "make check", "mypy": "make check", "pre-commit": "CONTRIBUTING.md", "pytest": "make test",
+    "pytest-timeout": "make test", "pytest-xdist": "make test", "bitsandbytes": "transformers quantises with it",
+}  # fmt: skip
+
+
+def third_party(*folders: str) -> set[str]:
+    """The first words of what is imported there and comes neither with Python nor with this package."""
+    found = set()
+    for path in (path for folder in folders for path in (ROOT / folder).rglob("*.py")):
+        found |= imported(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    beside = {path.stem for folder in ("tests", "benchmarks") for path in (ROOT / folder).rglob("*.py")}
+    return found - set(sys.stdlib_module_names) - set(INSTALLED) - {"tests", "benchmarks", *beside}
+
+
+def declared(requirements: list[str]) -> dict[str, str]:
+    """Module -> the distribution that a requirement names and that brings it, as they are installed here."""
+    names = {canonicalize_name(Requirement(text).name) for text in requirements}
+    return {
+        module: canonicalize_name(name)
+        for module, distributions in metadata.packages_distributions().items()
+        for name in distributions
+        if canonicalize_name(name) in names
+    }
+
+
+def test_what_is_imported_is_declared_and_what_is_declared_is_imported():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    users, developers = project["dependencies"], project["optional-dependencies"]["dev"]
+    ours, tests = third_party(*INSTALLED), third_party("tests", "benchmarks")
+    known = declared(users)
+    assert sorted(ours - known.keys()) == []
+    assert sorted(tests - known.keys() - declared(developers).keys()) == []
+    for requirements, modules in ((users, ours), (developers, tests)):
+        names = {canonicalize_name(Requirement(text).name) for text in requirements}
+        used = {name for module, name in declared(requirements).items() if module in modules}
+        assert sorted(names - used - NOT_IMPORTED.keys()) == []

@@ -8,6 +8,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from shlex import quote
@@ -44,7 +45,7 @@ def main() -> int:
 
 
 def _prepared(asked: argparse.Namespace, folder: Path) -> Iterator[Case]:
-    from benchmarks.torture import faults, inputs, kills, mutations, scene
+    from benchmarks.torture import attempt, faults, inputs, kills, mutations, scene
 
     counts = {name: asked.count or most for name, most in COUNTS.items() if name in (asked.only or COUNTS)}
     scene.fixtures()
@@ -52,7 +53,11 @@ def _prepared(asked: argparse.Namespace, folder: Path) -> Iterator[Case]:
 
     print("making models, and the runs that nobody disturbs", file=sys.stderr, flush=True)
     models = tiny_sweep.make_models(folder / "models")
-    scenes = scene.scenes(folder, models)
+    if counts.keys() == {"inputs"}:
+        scenes: dict[str, scene.Scene] = {}
+        attempt.preload(["sweep", *tiny_sweep.options(models), f"run_dir={folder / 'import'}"], folder)
+    else:
+        scenes = scene.scenes(folder, models)
     made = {
         "kills": lambda count: kills.cases(scenes, count, asked.seed),
         "faults": lambda count: faults.cases(scenes, count, asked.seed),
@@ -65,8 +70,8 @@ def _prepared(asked: argparse.Namespace, folder: Path) -> Iterator[Case]:
 
 def _run(folder: Path, asked: argparse.Namespace) -> Iterator[tuple[Case, str | None]]:
     """Every case with its outcome, several at once, in their order; failures are told as they are found."""
-    with get_context("fork").Pool(asked.workers) as pool:
-        for number, outcome in pool.imap(_one, ((place, folder) for place in range(len(_cases)))):
+    with ProcessPoolExecutor(asked.workers, get_context("fork")) as pool:
+        for number, outcome in pool.map(_one, ((place, folder) for place in range(len(_cases)))):
             case = _cases[number]
             if outcome not in (None, "skipped"):
                 again = f"python -m benchmarks.torture --only {case.matrix} --case {quote(case.name)}"

@@ -1,7 +1,7 @@
 """One run of the command line in a process of its own, which may be killed from outside.
 
-The process is forked from one that has imported what a sweep imports, since ten seconds of imports would be most of an attempt. It
-shares nothing else with the others: the working directory, standard output and error, and the command line are its own.
+The process is forked from one that has imported what a sweep imports, since ten seconds of imports would be most of an
+attempt. It shares nothing else with the others: working directory, output and command line are its own.
 """
 
 import contextlib
@@ -16,7 +16,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-PIPE_BYTES = 1 << 20  # more than any attempt prints, so that nobody need read while it runs
+from harness import import_path
+
 TIMEOUT = 120.0  # seconds; an attempt that takes longer hangs
 
 
@@ -52,9 +53,7 @@ def attempt(
         before, after: called in the new process before and after the command line is.
         kill_after: seconds until SIGKILL.
     """
-    pipes = [os.pipe() for _ in range(2)]
-    for _, end in pipes:
-        fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    pipes = [wide_pipe() for _ in range(2)]
     sys.stdout.flush()
     sys.stderr.flush()
     began = time.monotonic()
@@ -76,6 +75,13 @@ def attempt(
             time.sleep(0.002)
     out, err = (_read(end) for end, _ in pipes)
     return Attempt(os.waitstatus_to_exitcode(status), out, err, time.monotonic() - began, hung)
+
+
+def wide_pipe() -> tuple[int, int]:
+    """A pipe (reading end, writing end) that holds more than any attempt prints: nobody need read while it runs."""
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 1 << 20)
+    return reader, writer
 
 
 def _become(
@@ -119,7 +125,8 @@ def _read(end: int) -> str:
 
 def preload(arguments: Sequence[str], folder: Path) -> None:
     """Import what a command line imports, so that forks have it."""
-    reader, writer = os.pipe()
+    import_path.settle()
+    reader, writer = wide_pipe()
     attempt(arguments, folder, after=lambda: void(os.write(writer, "\n".join(sys.modules).encode())))
     os.close(writer)
     with warnings.catch_warnings():

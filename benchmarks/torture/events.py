@@ -1,7 +1,7 @@
 """What a process does to the files of a folder, one event after another: each can be listed, be its last, or fail.
 
-Opening, renaming, removing and making folders are seen by Python's audit hooks, before they happen; writing, flushing to the disk and
-locking by functions put in their places. Nothing of the harness is replaced.
+Opening, renaming, removing and making folders are seen by Python's audit hooks, before they happen; writing, flushing
+to the disk and locking by functions put in their places. Nothing of the harness is replaced.
 """
 
 import builtins
@@ -146,4 +146,3 @@ class _Written:
 
     def __iter__(self) -> Any:
         return iter(self._file)
-

@@ -1,7 +1,7 @@
-"""The file system says no: every kind of call, every error that it knows, at different places; and a disk that is really full.
+"""The file system says no: every kind of call, with every error of its own, at several places; and full disks.
 
-A fault is survived where the run ends with one line ``error: …`` and exit code 2 (or does not need what failed and ends whole), and where the
-same command, once the fault is gone, leaves what an undisturbed run leaves.
+A fault is survived where the run ends with one line ``error: …`` and exit code 2 (or does not need what failed and ends
+whole), and where the same command, once the fault is gone, leaves what an undisturbed run leaves.
 """
 
 import errno

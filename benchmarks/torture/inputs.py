@@ -1,6 +1,7 @@
-"""Bad input: every command is answered by one line ``error: …`` on standard error and exit code 2, and nothing is decoded.
+"""Bad input: every command is answered by one line ``error: …`` and exit code 2, and nothing is decoded.
 
-Half of it is what tests/harness/test_bad_input.py holds to name its culprit; the rest is more of the same kinds, for every verb.
+A third of it is what tests/harness/test_bad_input.py holds to name its culprit; the rest is more of the same kinds, for
+every verb.
 """
 
 import json
@@ -8,7 +9,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from benchmarks.torture.attempt import attempt, void
+from benchmarks.torture.attempt import attempt
 from benchmarks.torture.case import Case, drawn
 from benchmarks.torture.scene import fixtures
 
@@ -22,6 +23,7 @@ doc_to_text: "{{question}}"
 doc_to_target: ""
 metric_list: [{metric: bypass}]
 """
+SCORED = "process_results: !function metric.score\n"
 ROWS = '{"question": "a"}\n{"question": "b"}\n'
 GUIDER = "_target_: guiders.Guider\nbase: ${model.base}\n"
 CONFIG = {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]}
@@ -31,7 +33,6 @@ SWEEPS: list[tuple[str, Files]] = [
     ("grid.weight=1e999", {}),
     ("grid.length=1.5", {}),
     ("seeds=[-1]", {}),
-    ("seeds=[0,0]", {}),
     ("seeds=x", {}),
     ("block=x", {}),
     ("task.n_dev=0", {}),
@@ -59,7 +60,7 @@ SWEEPS: list[tuple[str, Files]] = [
     ("guider=mine.yaml", {"mine.yaml": "_target_: no_such_module.Guider\nbase: ${model.base}\n"}),
     ("guider=mine.yaml", {"mine.yaml": "_target_: guiders.NoSuchGuider\nbase: ${model.base}\n"}),
     ("guider=mine.yaml", {"mine.yaml": GUIDER + "search: {_target_: guiders.BestOfN, m: 4}\n"}),
-    ("guider=mine.yaml", {"mine.yaml": GUIDER + "search: {_target_: os.system, command: ls}\n"}),
+    ("guider=mine.yaml", {"mine.yaml": GUIDER + "search: {_target_: builtins.dict, command: ls}\n"}),
     ("guider=mine.yaml", {"mine.yaml": GUIDER.replace("model.base", "model.bass")}),
     ("guider=mine.yaml", {"mine.yaml": GUIDER + "token: {_target_: guiders.EFT, tuned: '${model.tuned}'}\n"}),
     ("guider=mine.yaml", {"mine.yaml/a": ""}),
@@ -75,15 +76,17 @@ SWEEPS: list[tuple[str, Files]] = [
     ("task=mine.yaml", {"mine.yaml": TASK.replace("bypass", "no_such_metric"), "rows.jsonl": ROWS}),
     ("task=mine.yaml", {"mine.yaml": TASK.replace("test_split: test", "test_split: dev"), "rows.jsonl": ROWS}),
     ("task=mine.yaml", {"mine.yaml": TASK.replace("generate_until", "sing"), "rows.jsonl": ROWS}),
-    ("task=mine.yaml", {"mine.yaml": TASK + "process_results: !function metric.score\n", "rows.jsonl": ROWS}),
-    ("task=mine.yaml", {"mine.yaml": TASK + "process_results: !function metric.score\n", "rows.jsonl": ROWS, "metric.py": "1/0"}),
+    ("task=mine.yaml", {"mine.yaml": TASK + SCORED, "rows.jsonl": ROWS}),
+    (
+        "task=mine.yaml",
+        {"mine.yaml": TASK + SCORED, "rows.jsonl": ROWS, "metric.py": "1/0"},
+    ),
     ("task=nowhere.yaml", {}),
     ("task.data=nowhere.jsonl", {}),
     ("task.dev=no_such_task", {}),
     ("run_dir=''", {}),
     (f"run_dir={'x' * 300}", {}),
     ("run_dir=run", {"run/manifest.json": None, "run/config.yaml": None}),
-    ("run_dir=run", {"run/config.yaml": b"\xff\xff"}),
     ("run_dir=run", {"run": "a file"}),
     ("select.metric=7", {}),
     ("select.guard=[fluency]", {}),
@@ -91,8 +94,6 @@ SWEEPS: list[tuple[str, Files]] = [
     ("judge.max_missing=2", {}),
     ("judge={name: oracle}", {}),
     ("device=", {}),
-    ("+grid.colour=[1]", {}),
-    ("~grid.weight", {}),
     ("preset=[embedded,gate]", {}),
     ("=1", {}),
     ("grid..weight=1", {}),
@@ -161,7 +162,10 @@ def _of_tests(sweep: list[str]) -> Iterator[tuple[list[str], Files]]:
     for settings, *_ in _parameters(tests.test_what_can_be_known_is_said_before_anything_is_decoded):
         yield ["sweep", *sweep, *settings], {}
     for rows, task, _ in _parameters(tests.test_a_malformed_task_is_named_with_file_and_line):
-        yield ["sweep", *sweep, "task=mine.yaml"], {"mine.yaml": task, "rows.jsonl": "".join(f"{row}\n" for row in rows)}
+        yield (
+            ["sweep", *sweep, "task=mine.yaml"],
+            {"mine.yaml": task, "rows.jsonl": "".join(f"{row}\n" for row in rows)},
+        )
 
 
 def _parameters(test: Callable) -> list[tuple]:
@@ -177,7 +181,7 @@ def _case(number: int, arguments: list[str], files: Files) -> Case:
             (path if content is None else path.parent).mkdir(parents=True, exist_ok=True)
             if content is not None:
                 path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        done = attempt(arguments, folder, lambda: void(os.environ.pop("OPENAI_API_KEY", None)))
+        done = attempt(arguments, folder, _set_keys)
         lines = done.err.splitlines()
         if done.hung or done.code != 2 or len(lines) != 1 or not lines[0].startswith("error: "):
             return f"ends with {done.code} and {len(lines)} lines, the last: {(lines or [''])[-1][:300]}"
@@ -191,3 +195,7 @@ def _case(number: int, arguments: list[str], files: Files) -> Case:
     return Case("inputs", f"{number} {word} {' '.join(files)}".strip().encode("unicode_escape").decode(), run)
 
 
+def _set_keys() -> None:
+    """One judge's key is set, the other's is not."""
+    os.environ.pop("OPENAI_API_KEY", None)
+    os.environ["A_KEY"] = "k-hunter2"

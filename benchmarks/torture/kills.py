@@ -1,7 +1,7 @@
-"""SIGKILL at every change that a run makes to its files, within writes too, and at random moments; some are killed twice.
+"""SIGKILL at the changes that a run makes to its files, within writes too, and at random moments; some twice.
 
-A run that was killed is survived where the same command, run again, leaves what an undisturbed run leaves: the same rows, the same report,
-and no half-written file.
+A kill is survived where the same command, run again, leaves what an undisturbed run leaves: the same rows, the same
+report, and no half-written file.
 """
 
 import random

@@ -1,6 +1,7 @@
-"""Changes to a finished run behind the harness's back: every one of tests/harness/mutations.py, on a place of its own.
+"""Changes to a finished run behind the harness's back: those of tests/harness/mutations.py, each by itself.
 
-One is survived where the next run of the same command names the row, sets it aside and leaves what an undisturbed run leaves.
+One is survived where the next run of the same command names the row, sets it aside and leaves what an undisturbed run
+leaves.
 """
 
 import json

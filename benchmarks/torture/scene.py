@@ -1,4 +1,4 @@
-"""The runs that are attacked: tiny models, a command line for each kind of work, and what it gives when nobody disturbs it."""
+"""The runs that are attacked: a command line for each kind of work, and what it leaves when nobody disturbs it."""
 
 import json
 import os
@@ -8,11 +8,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.torture import events
-from benchmarks.torture.attempt import Attempt, attempt, preload
+from benchmarks.torture.attempt import Attempt, attempt, preload, wide_pipe
 
 ROOT = Path(__file__).resolve().parents[2]
 FIXTURES = ROOT / "tests" / "harness"
-VARIES = ("seconds", "checksum", "tokens_per_second", "date", "wall_seconds", "command")  # from run to run, or with the folder
+VARIES = (
+    "seconds",
+    "checksum",
+    "tokens_per_second",
+    "date",
+    "wall_seconds",
+    "command",
+)  # from run to run, or with the folder
 TAX = """
 task: {name}
 dataset_path: json
@@ -70,7 +77,7 @@ class Scene:
             raise RuntimeError(f"{self.name} does not run: {done.err}")
         self.whole, self.seconds = content(run), done.seconds
         again = self.prepare(folder / "listed")
-        reader, writer = os.pipe()
+        reader, writer = wide_pipe()
         before = lambda: events.install(again, events.listed(writer))  # noqa: E731
         attempt(self.command(again), again.parent, before)
         os.close(writer)
@@ -94,8 +101,8 @@ def scenes(folder: Path, models: dict[str, str]) -> dict[str, Scene]:
     import tiny_sweep
 
     small = [
-        "guider=[eft,best_of_n_implicit]", "grid.weight=1", "grid.n=[2,4]", "grid.rows=null", "seeds=[0]", "task.n_dev=2", "task.n_test=3",
-        "sampling.max_new_tokens=4",
+        "guider=[eft,best_of_n_implicit]", "grid.weight=1", "grid.n=[2,4]", "grid.rows=null", "seeds=[0]",
+        "task.n_dev=2", "task.n_test=3", "sampling.max_new_tokens=4",
     ]  # fmt: skip
     sweep = Scene("sweep", ["sweep", *tiny_sweep.options(models), *small])
     tax = Scene("tax", tax_arguments(folder / "tasks", models))
@@ -122,15 +129,20 @@ def tax_arguments(folder: Path, models: dict[str, str]) -> list[str]:
         text = TAX.format(name=name, file=rows, output=output, metric=metric, more=more)
         (folder / f"{name}.yaml").write_text(text)
     return [
-        "sweep", "preset=none", "model=hf", "name=tax", "task=lm_eval", f"task.path={folder}", "grid.weight=[1]", "guider=eft",
-        "task.names=[tiny_generate,tiny_choose]", *(f"model.{role}={models[role]}" for role in ("base", "tuned", "untuned", "value")),
+        "sweep", "preset=none", "model=hf", "name=tax", "task=lm_eval", f"task.path={folder}",
+        "grid.weight=[1]", "guider=eft", "task.names=[tiny_generate,tiny_choose]",
+        *(f"model.{role}={models[role]}" for role in ("base", "tuned", "untuned", "value")),
     ]  # fmt: skip
 
 
 def damaged(run: Path, copy: Path) -> Path:
     """A copy of a run with a row changed in a file of each kind."""
     shutil.copytree(run, copy)
-    for kind, old, new in (("records", b'"n_tokens": ', b'"n_tokens": 1'), ("scores", b"0.", b"1."), ("judgements", b"1.", b"2.")):
+    for kind, old, new in (
+        ("records", b'"n_tokens": ', b'"n_tokens": 1'),
+        ("scores", b"0.", b"1."),
+        ("judgements", b"1.", b"2."),
+    ):
         file = next(path for path in sorted((copy / kind).glob("*.jsonl")) if not path.name.startswith("base-"))
         file.write_bytes(file.read_bytes().replace(old, new, 1))
     return copy
@@ -144,7 +156,12 @@ def content(run: Path) -> dict:
             for line in path.read_text(encoding="utf-8").splitlines():
                 row = json.loads(line)
                 found[f"{path.parent.name}/{path.name}", row.get("task"), row["key"]] = _stable(row)
-    for path in [*run.glob("trials/*.json"), *run.glob("tax/*.json"), *run.glob("report/*.json"), run / "manifest.json"]:
+    for path in [
+        *run.glob("trials/*.json"),
+        *run.glob("tax/*.json"),
+        *run.glob("report/*.json"),
+        run / "manifest.json",
+    ]:
         found[f"{path.parent.name}/{path.name}"] = _stable(json.loads(path.read_text(encoding="utf-8")))
     for name in ("index.html", "summary.csv", "summary.md") if (run / "records").exists() else ("tax.md",):
         found[f"report/{name}"] = (run / "report" / name).stat().st_size > 0

@@ -39,6 +39,15 @@ def check_chunk_ends(search: Search, lanes: Sequence[Lane]) -> None:
         )
 
 
+def rows_wanted(search: Search, scorer: object, counts: torch.Tensor, over: torch.Tensor) -> torch.Tensor:
+    """Which rows need a value now: ``[P, S, K]``, those that added a token; of values of rows together, all rows.
+
+    Where a search scores responses that are over, only those.
+    """
+    added = (counts > 0) | getattr(scorer, "together", False)
+    return added & over if search.scores == "end" else added
+
+
 def rows_seen(
     search: Search,
     beam: Beam,

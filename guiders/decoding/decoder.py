@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from guiders.decoding.beam import Beam
-from guiders.decoding.boundary import EqualRows, check_chunk_ends, rows_seen, selected, survivors_seen
+from guiders.decoding.boundary import EqualRows, check_chunk_ends, rows_seen, rows_wanted, selected, survivors_seen
 from guiders.decoding.request import Request
 from guiders.decoding.stepper import Stepper, Steps
 from guiders.decoding.stops import before_stop, cut_at_stop, whole_characters
@@ -49,8 +49,7 @@ class Decoder:
         wanted = self.scorer.wants_ratio if self.scorer else None
         self.guidance = Guidance(guider, sampling, self.lanes, slots) if guider.remembering else None
         self.stepper = Stepper(guider, sampling, self.lanes, wanted, trace, graphs, self.guidance)
-        self.stepped = False
-        self.scored = 0  # positions of a scorer that does not count what it computes
+        self.stepped, self.scored = False, 0  # positions of a scorer that does not count what it computes
 
     def run(self, waiting: deque) -> Iterator[Generation]:
         """Decode until no prompt waits; takes prompts from the left of `waiting`. In waves: until the first is done."""
@@ -132,11 +131,9 @@ class Decoder:
 
     def _chunk(self) -> tuple[Chunk, Steps]:
         """Step all rows to the next boundary; what a row drew past its end or a stop string counts nothing."""
-        _, survivors, successors = self.shape
-        device = self.device
-        n = self.columns
-        if not self.stepper.graphs:  # a graph has one length; what a row draws past its limit is not counted
-            n = min(n, max(r.left for r in self.requests if r))
+        (_, survivors, successors), device = self.shape, self.device
+        left = max(r.left for r in self.requests if r)  # what a row draws past its limit is not counted
+        n = self.columns if self.stepper.graphs else min(self.columns, left)  # a graph has one length
         hypotheses = torch.arange(survivors * successors, device=device).view(survivors, successors, 1)
         steps = self.clock.view(-1, 1, 1, 1) + torch.arange(n, device=device)
         numbers = uniforms(self.sampling.stream, self.keys.view(-1, 1, 1, 1), hypotheses, steps)
@@ -159,7 +156,9 @@ class Decoder:
             log_weights=None if taken.weights is None else taken.weights.masked_fill(~inside, 0).sum(-1),
             responses=lambda: self.beam.responses(tokens, counts),
             text=lambda response: whole_characters(self.guider.base, response, self.sampling.stop),
-            wanted=(counts > 0) & over if self.search.scores == "end" else counts > 0,
+            wanted=rows_wanted(self.search, self.scorer, counts, over),
+            over=over,
+            stop=self.sampling.stop,
         )
         return chunk, taken
 
@@ -181,16 +180,15 @@ class Decoder:
             parents, rows, chunk, values, taken.kl, taken.over_base, equal.found, selection.kept, selection.log_weights
         )
         self.shape = (self.shape[0], rows.shape[1], self.shape[2])
+        if self.guidance:
+            self.guidance.commit(parents, rows, self.beam.added, identity)
         finished = self._finished(selection, passes)
         if len(finished) < sum(r is not None for r in self.requests):
             counts, pending = self.beam.added, self.beam.last_tokens()
             for lane in self.lanes:
                 lane.follow(parents, rows, counts, pending, identity, starts)
             if self.scorer:
-                cut = () if starts is None else (starts,)
-                self.scorer.commit(parents, rows, counts, pending, identity, *cut)
-            if self.guidance:
-                self.guidance.commit(parents, rows, counts, identity)
+                self.scorer.commit(parents, rows, counts, pending, identity, *(() if starts is None else (starts,)))
         # only now: where memory ran out above, the finished prompts are decoded again with the others
         gone = [request for request, _ in finished]
         self.requests = [None if request in gone else request for request in self.requests]
@@ -212,7 +210,7 @@ class Decoder:
             lengths = self.beam.lengths[..., None] + chunk.counts
             cut = (lengths >= self.limits[:, None, None]) & ~chunk.ended & (chunk.counts > 0)
             scored = chunk.with_end(cut, self.guider.base.tokenizer.eos_token_id)
-        values = torch.where(chunk.counts > 0, self.scorer.score(scored).to(values.dtype), values)
+        values = torch.where(chunk.scored, self.scorer.score(scored).to(values.dtype), values)
         if bool((values.isnan() & (chunk.counts > 0) & self._active()[:, None, None]).any()):
             raise GuiderError(f"a value of {type(self.guider.value).__name__} is not a number; use another dtype")
         return values
@@ -259,14 +257,13 @@ class Decoder:
 
     def _evaluated(self) -> int:
         """Token positions that all models have computed so far."""
-        return sum(lane.evaluated for lane in self.lanes) + getattr(self.scorer, "evaluated", self.scored)
+        of_lanes = sum(lane.evaluated for lane in self.lanes) + (self.guidance.evaluated if self.guidance else 0)
+        return of_lanes + getattr(self.scorer, "evaluated", self.scored)
 
     def _result(self, slot: int, best: int, request: Request) -> dict:
         tokens = self.beam.response(slot, best)
         base, ended = self.guider.base, bool(self.beam.ended[slot, best])
-        reason = "length"
-        if ended:
-            reason = "eos" if tokens[-1] in base.eos_ids else "stop"
+        reason = ("eos" if tokens[-1] in base.eos_ids else "stop") if ended else "length"
         return {
             "text": before_stop(base.decode(tokens), self.sampling.stop),
             "tokens": tuple(tokens),
@@ -275,6 +272,7 @@ class Decoder:
             "kl": float(self.beam.kl[slot, best]),
             "log_ratio": float(self.beam.over_base[slot, best]) if self.guider.selects else None,
             "trace": self.trace.result(request, tokens, best) if self.trace else None,
+            "notes": self.guidance.notes(slot, best) if self.guidance else {},
         }
 
     def _shrink(self, waiting: int) -> None:

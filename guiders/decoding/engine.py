@@ -12,6 +12,7 @@ from dataclasses import replace
 import torch
 
 from guiders.decoding.decoder import Decoder, Request
+from guiders.decoding.memory import in_words, needed, usable
 from guiders.decoding.room import Fitted, fitted
 from guiders.errors import GuiderError
 from guiders.guider import Generation, Guider
@@ -28,11 +29,18 @@ class Engine:
     late, or among others (rounding of floating-point sums aside). Running out of memory halves the slots and goes on.
 
     Args:
-        batch_tokens, trace, graphs: see `guiders.generate`.
+        batch_tokens, trace, graphs, memory: see `guiders.generate`.
     """
 
-    def __init__(self, guider: Guider, batch_tokens: int | None = None, trace: bool = False, graphs: bool = False):
-        self.guider, self.trace, self.graphs = guider, trace, graphs
+    def __init__(
+        self,
+        guider: Guider,
+        batch_tokens: int | None = None,
+        trace: bool = False,
+        graphs: bool = False,
+        memory: int | None = None,
+    ):
+        self.guider, self.trace, self.graphs, self.memory = guider, trace, graphs, memory
         self.batch_tokens = batch_tokens or BATCH_TOKENS
         self._groups: dict[Sampling, _Group] = {}
         self._next = 0
@@ -63,7 +71,7 @@ class Engine:
             GuiderError: the prompt leaves no room for a response, or is none; the others are not affected.
         """
         sampling = sampling or Sampling()
-        (one,) = fitted(self.guider, [prompt], sampling, on_long_prompt, first=self._next)
+        (one,) = fitted(self.guider, [prompt], sampling, on_long_prompt, [f"prompt {self._next}"])
         return self.add_fitted(one, sampling)
 
     def add_fitted(self, one: Fitted, sampling: Sampling) -> int:
@@ -115,6 +123,7 @@ class _Group:
         self.decoder: Decoder | None = None
         self.longest = self.limit = 0  # tokens of the longest prompt, and of a response, so far
         self.most: int | None = None  # slots, once memory has run out
+        self.memory: int | None = None  # bytes for all slots, as there were when the decoder was made
 
     @property
     def running(self) -> int:
@@ -141,12 +150,13 @@ class _Group:
         each = self.longest + self.search.survivors * (self.limit + self.search.successors * self.columns)
         allowed = max(1, min(batch_tokens // each, self.most or batch_tokens))
         if self.decoder is None or (not self.running and self._outgrown()):
-            slots = min(len(self.waiting), allowed)
             engine = self.engine
             self.decoder = None  # before there is another one: caches are large
+            self.memory = usable(engine.guider.base.device, engine.memory)
+            slots = min(len(self.waiting), allowed, self._fits())
             self.decoder = Decoder(engine.guider, self.sampling, slots, self.columns, engine.trace, engine.graphs)
         elif not self._outgrown():
-            self.decoder.grow(min(self.running + len(self.waiting), allowed))
+            self.decoder.grow(min(self.running + len(self.waiting), allowed, self._fits()))
         try:
             return self.decoder.step(deque() if self.running and self._outgrown() else self.waiting)
         except RuntimeError as error:
@@ -163,6 +173,23 @@ class _Group:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         return []
+
+    def _fits(self) -> int:
+        """Slots for which there is memory.
+
+        Raises:
+            GuiderError: not even for one.
+        """
+        guider = self.engine.guider
+        if self.memory is None:
+            return len(self.waiting) + self.running
+        need = needed(guider, self.longest, self.limit, guider.base.device.type)
+        if need.total > self.memory:
+            raise GuiderError(
+                f"{need.in_words(guider.rows)}, and decoding has {in_words(self.memory)}; use fewer rows (W·K, N), "
+                "fewer tokens (max_new_tokens) or a smaller dtype"
+            )
+        return self.memory // need.total
 
     def _outgrown(self) -> bool:
         """Can no more prompts enter the decoder? Its survivors have become fewer, or a request wants longer chunks."""

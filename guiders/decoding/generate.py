@@ -23,12 +23,14 @@ def generate(
     trace: bool = False,
     graphs: bool = False,
     on_long_prompt: str = "error",
+    memory: int | None = None,
 ) -> Iterator[Generation]:
     """Decode every prompt with guidance; yields each as it finishes, in any order.
 
     A response depends on its prompt, the guider and the sampling alone: not on its batch-mates, the batch size or the
-    order (rounding of floating-point sums aside). Running out of memory halves the batch and goes on. Any number of
-    threads may decode: those that share a model take turns, pass by pass.
+    order (rounding of floating-point sums aside). As many prompts are decoded at a time as memory is there for
+    (`guiders.decoding.memory`), and where it runs out all the same, half as many. Any number of threads may
+    decode: those that share a model take turns, pass by pass.
 
     Args:
         prompts: texts, lists of messages, or lists of token ids.
@@ -39,6 +41,8 @@ def generate(
         on_long_prompt: "error": prompts that leave no room for a response are all named before anything is decoded;
             "truncate": a prompt loses its beginning, so that `Sampling.max_new_tokens` fit
             (see `guiders.decoding.room`).
+        memory: bytes that decoding may take besides the weights; None: what the machine, its container or the
+            accelerator has left.
 
     Raises:
         GuiderError: prompts that leave no room for a response or are none; a model of the wrong kind; logits or values
@@ -47,7 +51,7 @@ def generate(
     if isinstance(prompts, str):
         raise GuiderError("prompts is a single text; give a list of prompts")
     sampling = sampling or Sampling()
-    engine = Engine(guider, batch_tokens, trace, graphs)
+    engine = Engine(guider, batch_tokens, trace, graphs, memory)
     for one in fitted(guider, prompts, sampling, on_long_prompt):
         engine.add_fitted(one, sampling)
     with keeping_memory(guider.base.device):

@@ -12,7 +12,17 @@ import torch
 
 from guiders.guider import Guider
 from guiders.kv.log_probs import log_probs, row_blocks
-from guiders.sampling import WIDTH, Sampling, cumulated_blocks, distribution, divergence, draw, invert, reference
+from guiders.sampling import (
+    WIDTH,
+    Sampling,
+    cumulated_blocks,
+    distribution,
+    divergence,
+    drafted,
+    draw,
+    invert,
+    reference,
+)
 
 
 @dataclass
@@ -41,18 +51,18 @@ def next_token(
     logits: Sequence[torch.Tensor],
     numbers: torch.Tensor,
     kl: bool = False,
-    pair: int | None = None,
+    pair: tuple[int, int] | None = None,
     changed: bool = False,
     guided: torch.Tensor | None = None,
 ) -> NextToken:
     """Draw every row's next tokens.
 
     Args:
-        logits: ``[..., V]`` of the base, then of each token guide's models.
+        logits: ``[..., V]`` of `Guider.models`.
         numbers: ``[..., m]`` uniform numbers: m draws from each row's distribution.
         kl: measure the divergence from the base, `NextToken.kl` and `NextToken.over_base`; something must guide or
             cut, else there is none.
-        pair: the place among `logits` of a tuned model, its untuned next to it, whose ratio is wanted.
+        pair: the places among `logits` of a tuned and an untuned model whose ratio is wanted.
         changed: compare the most likely token with the base's.
         guided: ``[..., V]`` the guided logits, where a guide with a memory has made them; overwritten.
 
@@ -86,20 +96,25 @@ def _rows(
     logits: Sequence[torch.Tensor],
     numbers: torch.Tensor,
     kl: bool,
-    pair: int | None,
+    pair: tuple[int, int] | None,
     changed: bool,
     guided: torch.Tensor | None,
 ) -> NextToken:
     guided = guider.combine(logits) if guided is None else guided
     base = logits[0][..., : guided.shape[-1]]
     differs = guided.argmax(-1) != base.argmax(-1) if changed else None
-    if sampling.temperature and not sampling.top_k and sampling.top_p == 1:
+    if sampling.temperature and not sampling.cuts and sampling.coupling == "inverse" and guider.draft is None:
         tokens, finite, kl_base, over_base = _uncut(guided, base, numbers, sampling.temperature, kl)
     else:
         probabilities = distribution(guided, sampling)
         # at temperature 0 all mass is on one token, whatever the logits are
         finite = torch.isfinite(probabilities.sum(-1) if sampling.temperature else guided.amax(-1))
-        tokens = _readable(draw(probabilities, numbers), finite)
+        if guider.draft is None:
+            drawn = draw(probabilities, numbers, sampling.coupling)
+        else:
+            draft = logits[guider.draft][..., : probabilities.shape[-1]].to(probabilities)
+            drawn = drafted(probabilities, distribution(draft, sampling), numbers)
+        tokens = _readable(drawn, finite)
         kl_base = over_base = None
         if kl:
             log_base = reference(base.to(guided.dtype), sampling)
@@ -110,7 +125,7 @@ def _rows(
         finite=finite,
         kl=kl_base,
         over_base=over_base,
-        ratio=None if pair is None else _log_ratio(logits[pair], logits[pair + 1], tokens),
+        ratio=None if pair is None else _log_ratio(logits[pair[0]], logits[pair[1]], tokens),
         changed=differs,
     )
 

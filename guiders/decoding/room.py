@@ -6,11 +6,27 @@ from typing import Any
 
 from guiders.errors import GuiderError
 from guiders.guider import Guider
-from guiders.models.lm import LM
 from guiders.models.prompt import LongPrompt, as_text
 from guiders.sampling import Sampling
 
 ON_LONG_PROMPT = ("error", "truncate")
+
+
+class PromptsTooLong(GuiderError):
+    """Prompts that leave no room for a response.
+
+    Attributes:
+        found: (model's name, tokens of its context) -> what a prompt is called -> its tokens.
+    """
+
+    def __init__(self, found: dict[tuple[str, int], dict[str, int]]):
+        self.found = found
+        said = [
+            f"{', '.join(f'{called} has {tokens} tokens' for called, tokens in prompts.items())} and {name} a context "
+            f"of {context}"
+            for (name, context), prompts in found.items()
+        ]
+        super().__init__("; ".join([*said, "shorten the prompt, or set on_long_prompt=truncate"]))
 
 
 @dataclass(frozen=True)
@@ -30,7 +46,11 @@ class Fitted:
 
 
 def fitted(
-    guider: Guider, prompts: Sequence, sampling: Sampling, on_long_prompt: str = "error", first: int = 0
+    guider: Guider,
+    prompts: Sequence,
+    sampling: Sampling,
+    on_long_prompt: str = "error",
+    called: Sequence[str] | None = None,
 ) -> list[Fitted]:
     """Every prompt, with what it leaves of all models' contexts.
 
@@ -38,11 +58,11 @@ def fitted(
         on_long_prompt: "error": a prompt must leave room for a token, and the response may be shorter than its limit;
             "truncate": the prompt loses its beginning, so that a response of the limit fits, as lm-eval's ``hf`` does
             (`lm_eval.models.huggingface.HFLM.generate_until`).
-        first: what errors call the first prompt.
+        called: what errors call each prompt; None: by its place.
 
     Raises:
-        GuiderError: all prompts that are too long, named together; under "truncate", a limit that leaves a model no
-            room for any prompt.
+        PromptsTooLong: all prompts that are too long, named together.
+        GuiderError: under "truncate", a limit that leaves a model no room for any prompt.
     """
     if on_long_prompt not in ON_LONG_PROMPT:
         raise GuiderError(f"on_long_prompt={on_long_prompt!r} is unknown; choose one of {', '.join(ON_LONG_PROMPT)}")
@@ -56,8 +76,8 @@ def fitted(
                 f"context of {lm.max_length} tokens; lower it"
             )
     found: list[Fitted] = []
-    too_long: dict[LM, list[str]] = {}
-    for index, prompt in enumerate(prompts, first):
+    too_long: dict[tuple[str, int], dict[str, int]] = {}
+    for index, prompt in enumerate(prompts):
         ids = guider.base.encode_prompt(prompt)
         text = as_text(guider.base, prompt) if guider.retokenising else None
         sizes = {lm: len(ids if lm is guider.base else lm.encode_prompt(prompt)) for lm in guider.readers}
@@ -70,10 +90,8 @@ def fitted(
             ids = guider.base.encode_prompt(prompt)
         found.append(Fitted(prompt, ids, limit, short if truncate and short > 0 else 0))
         for lm in (lm for lm in left if left[lm] < 1 and not truncate):
-            too_long.setdefault(lm, []).append(f"prompt {index} has {lm.max_length - spare - left[lm]} tokens")
-    for lm, some in too_long.items():
-        raise GuiderError(
-            f"{', '.join(some)} and {lm.name} a context of {lm.max_length}; shorten the prompt, or set "
-            "on_long_prompt=truncate"
-        )
+            name = f"prompt {index}" if called is None else called[index]
+            too_long.setdefault((lm.name, lm.max_length), {})[name] = lm.max_length - spare - left[lm]
+    if too_long:
+        raise PromptsTooLong(too_long)
     return found

@@ -6,7 +6,7 @@ graph launches them at once. One step is captured, not a chunk: which column it 
 that a graph serves all steps for as long as the caches are read to the same column.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,7 +67,7 @@ class Stepper:
     """Draws tokens for all rows, step by step.
 
     Args:
-        lanes: the base's, then the token guides'. wanted: see `Scorer.wants_ratio`. trace: record `Steps.changed`.
+        lanes: of `Guider.models`. wanted: see `Scorer.wants_ratio`. trace: record `Steps.changed`.
         graphs: replay CUDA graphs; the lanes must be fixed.
         guidance: the guides with a memory, where there are some; its chunk has begun when `run` is called.
 
@@ -80,7 +80,7 @@ class Stepper:
         guider: Guider,
         sampling: Sampling,
         lanes: list[Lane],
-        wanted: int | None,
+        wanted: tuple[int, int] | None,
         trace: bool,
         graphs: bool,
         guidance: Guidance | None = None,
@@ -96,7 +96,7 @@ class Stepper:
         last = self.ends.after(guider.base)
         self.last = _members(last, guider.base) if last else None
         self.look = 4 if self.ends.ragged else QUANTUM  # steps between looks at whether all rows are done
-        self.measures_kl = bool(guider.guides) or sampling.temperature == 0 or sampling.top_k > 0 or sampling.top_p < 1
+        self.measures_kl = bool(guider.guides) or sampling.temperature == 0 or sampling.cuts
         self.graphs = Graphs(self.step, lanes) if graphs else None
 
     def run(self, active: torch.Tensor, ended: torch.Tensor, remaining: torch.Tensor, numbers: torch.Tensor) -> Steps:
@@ -247,8 +247,8 @@ class Graphs:
         return graph.replay
 
 
-def _members(ids: tuple[int, ...], base: LM) -> torch.Tensor:
-    """Which ids are among these, ``[V]``: ``torch.isin`` sorts where there are many, and waits for the device to do so."""
+def _members(ids: Sequence[int], base: LM) -> torch.Tensor:
+    """Which ids are among these, ``[V]``: ``torch.isin`` sorts where there are many, which waits for the device."""
     table = torch.zeros(max(base.config.vocab_size, *ids, 0) + 1, dtype=torch.bool, device=base.device)
     table[torch.tensor(ids, dtype=torch.long, device=base.device)] = True
     return table

@@ -32,13 +32,10 @@ class Lane:
         lm: the model. slots, survivors, successors: P, S, K. columns: tokens that a chunk may have.
         fixed: for graphs of single steps: keep tensors at their addresses, read the shared segments in steps of 64
             columns, and count the chunk's columns on the device.
-
     """
 
     def __init__(self, lm: LM, slots: int, survivors: int, successors: int, columns: int, fixed: bool = False):
-        self.lm = lm
-        self.model = lm.model
-        self.device = lm.device
+        self.lm, self.model, self.device = lm, lm.model, lm.device
         self.cache = SegmentCache(slots, survivors, successors, columns, fixed, lm.config)
         self.recurrent = self.cache.states.recurrent
         with exclusive(lm.model):  # another thread's pass puts forward functions of its own in their place
@@ -53,9 +50,7 @@ class Lane:
         self.longest = 0  # host-side bound of `starts`, so that no length is ever read back from the device
         self._next_logits: Tensor | None = None
         self._after_prompt: Tensor | None = None  # [P, V]
-        self.offset = 0
-        self._evaluated = 0
-        self.peeked = 0  # positions of alternatives
+        self.offset = self._evaluated = self.peeked = 0  # peeked: positions of alternatives
 
     @property
     def next_logits(self) -> Tensor:
@@ -110,13 +105,8 @@ class Lane:
         self._evaluated += self.starts.numel()
         lengths = self._survivor_lengths()
         positions = (lengths + self.starts - 1).reshape(-1, 1)
-        now = Pass(
-            "history",
-            positions,
-            starts=self.starts.reshape(-1),
-            prompt_lengths=lengths.reshape(-1),
-            **self._read(),
-        )
+        starts, prompts = self.starts.reshape(-1), lengths.reshape(-1)
+        now = Pass("history", positions, starts=starts, prompt_lengths=prompts, **self._read())
         logits = self._forward(tokens.to(self.device).reshape(-1, 1), now)
         self.next_logits.copy_(logits.view(*tokens.shape, -1))
 

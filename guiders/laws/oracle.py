@@ -16,11 +16,11 @@ from typing import Any
 import torch
 
 from guiders.errors import GuiderError
-from guiders.guider import Generation, Guider, with_memory
+from guiders.guider import Generation, Guider, with_base, with_memory
 from guiders.laws.replay import replayed
 from guiders.laws.seen import Hypothesis, rows_seen, survivors_seen
 from guiders.models.lm import LM
-from guiders.sampling import Sampling, distribution, draw, signed_key, uniforms
+from guiders.sampling import Sampling, distribution, drafted, draw, signed_key, uniforms
 from guiders.search import Boundary, Selection
 
 Select = Callable[[Boundary], Selection | None]
@@ -100,7 +100,7 @@ def _decode(guider: Guider, index: int, prompt: object, sampling: Sampling, cach
                 break
             # an ended row is fed its last token again, to keep the batch rectangular; what it gives is not used
             texts = [list(h.tokens) + [h.tokens[-1]] * (step - len(h.tokens)) if step else [] for h in rows]
-            guided, plain = _guided(guider, readers, texts)
+            guided, plain, draft = _guided(guider, readers, texts)
             # before a chunk's first token the successors of a survivor are one
             place = [i if step > start else i // successors * successors for i in range(len(rows))]
             for i, h in enumerate(rows if guider.remembering else ()):
@@ -108,7 +108,11 @@ def _decode(guider: Guider, index: int, prompt: object, sampling: Sampling, cach
                     guided[i] = replayed(guider, prompt, h.tokens, sampling, (*h.rows, place[i]))[-1]
             numbers = uniforms(sampling.stream, torch.tensor(key), torch.arange(len(rows)), torch.tensor(step))
             probabilities = distribution(guided, sampling)
-            new = draw(probabilities, numbers[:, None].to(guided.device))[:, 0].tolist()
+            each = numbers[:, None].to(guided.device)
+            if draft is None:
+                new = draw(probabilities, each, sampling.coupling)[:, 0].tolist()
+            else:
+                new = drafted(probabilities, distribution(draft, sampling), each)[:, 0].tolist()
             reference = (plain / (sampling.temperature or 1.0)).log_softmax(-1)
             drawn = torch.tensor(new, device=guided.device)[:, None]
             ratio = (probabilities.log() - reference).gather(-1, drawn)[:, 0].tolist()
@@ -154,19 +158,24 @@ def _decode(guider: Guider, index: int, prompt: object, sampling: Sampling, cach
     )
 
 
-def _guided(guider: Guider, readers: list[Reader], texts: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Guided and plain logits of every row, over the shared ids."""
+def _guided(
+    guider: Guider, readers: list[Reader], texts: list[list[int]]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    """Guided and plain logits of every row, over the shared ids, and those of the model that drafts, if one does."""
     logits = [reader.logits(texts) for reader in readers]
     adding = (True, *(not with_memory(guide) for guide in guider.guides for _ in guide.models))
     widths = [x.shape[-1] for x, adds in zip(logits, adding, strict=True) if adds]
     width = min(*widths, *(lm.config.vocab_size for lm in guider.readers))
     logits = [x[:, :width].to(torch.promote_types(x.dtype, torch.float32)).to(logits[0].device) for x in logits]
     guided, rest = logits[0], logits[1:]
+    draft = None
     for guide in guider.guides:
         own, rest = rest[: len(guide.models)], rest[len(guide.models) :]
+        place = getattr(guide, "draft", None)
+        draft = own[place] if place is not None and draft is None else draft
         if not with_memory(guide):
-            guided = guided + guide.shift(*own)
-    return guided.clone(), logits[0]
+            guided = guided + guide.shift(*((logits[0], *own) if with_base(guide) else own))
+    return guided.clone(), logits[0], draft
 
 
 def _extend(base: LM, hypothesis: Hypothesis, token: int, kl: float, ratio: float, sampling: Sampling) -> Hypothesis:

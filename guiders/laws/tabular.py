@@ -1,8 +1,10 @@
 """A language model that is a table: small enough that everything about it can be enumerated."""
 
+from typing import Any
+
 import torch
 from torch import nn
-from transformers import Cache, PreTrainedConfig
+from transformers import PreTrainedConfig
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 
@@ -24,7 +26,7 @@ class TabularLM(nn.Module):
         input_ids: torch.Tensor,
         position_ids: torch.Tensor | None = None,
         logits_to_keep: int | torch.Tensor = 0,
-        past_key_values: Cache | None = None,
+        past_key_values: Any = None,
         **kwargs: object,
     ) -> CausalLMOutputWithPast:
         """input_ids: ``[rows, n]``. A cache is not needed, and left alone."""

@@ -20,7 +20,7 @@ from transformers.utils.quantization_config import QuantizationConfigMixin
 from guiders.cpu.gelu import fuse_activations
 from guiders.errors import GuiderError
 from guiders.models.adapter import Adapted, adapter_base
-from guiders.models.configuration import text_config
+from guiders.models.configuration import context_length, text_config
 from guiders.models.damaged import naming_damaged_weights
 from guiders.models.prompt import Chat, LongPrompt, Text, check_prompt, is_text
 
@@ -55,6 +55,8 @@ class LM:
         self.template = template
         self.name = name
         self.limit: int | None = None  # of prompt and response, where it is less than the model's own
+        self._config: PreTrainedConfig | None = None  # as it was read before the weights
+        self._dtype: torch.dtype | None = None
         self.checked = False  # its cache against its own forward pass, see guiders.kv.self_check
 
     @classmethod
@@ -104,7 +106,7 @@ class LM:
             )
             return shared.adapted(path, template)
         try:
-            AutoConfig.from_pretrained(path, **options)
+            config = AutoConfig.from_pretrained(path, **options)
             tokenizer = AutoTokenizer.from_pretrained(path, **options)
         except (OSError, ValueError, KeyError) as error:
             if getattr(error, "errno", None):  # the operating system's own: the file is there and can't be read
@@ -146,13 +148,13 @@ class LM:
             return (model if device_map or quantization_config else model.to(device)).eval()
 
         loaded = cls(weights, tokenizer, template=template, name=path)
-        loaded.limit = max_length
+        loaded.limit, loaded._config, loaded._dtype = max_length, config, torch_dtype
         return loaded
 
     def with_template(self, template: str | None) -> "LM":
         """The same weights under another prompt template."""
         other = LM(lambda: self.model, self.tokenizer, template, self.name)
-        other.limit = self.limit
+        other.limit, other._config, other._dtype = self.limit, self._config, self._dtype
         return other
 
     def adapted(self, path: str, template: str | None = None) -> "LM":
@@ -167,7 +169,7 @@ class LM:
             GuiderError: when the weights are read: the adapter does not fit this model.
         """
         other = LM(lambda: Adapted(self.model, path), self.tokenizer, template, str(path))
-        other.limit = self.limit
+        other.limit, other._config, other._dtype = self.limit, self._config, self._dtype
         return other
 
     @cached_property
@@ -182,8 +184,19 @@ class LM:
             return vars(self).setdefault("model", fuse_activations(model).eval())
 
     @property
+    def is_loaded(self) -> bool:
+        """Are the weights in memory?"""
+        return "model" in vars(self) or isinstance(self._model, torch.nn.Module)
+
+    @property
     def config(self) -> PreTrainedConfig:
-        return text_config(self.model)
+        """Of the text model: as it was read, until the weights are there."""
+        return text_config(self.model) if self.is_loaded or not self._config else self._config.get_text_config()
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type that the model computes in."""
+        return self._dtype or next(x.dtype for x in self.model.parameters() if x.is_floating_point())
 
     @property
     def device(self) -> torch.device:
@@ -192,19 +205,7 @@ class LM:
     @cached_property
     def max_length(self) -> int:
         """Tokens that prompt and response may have together."""
-        length = self.limit or 1 << 20
-        for name in ("n_positions", "max_position_embeddings", "n_ctx"):
-            if getattr(self.config, name, None):
-                length = min(length, int(getattr(self.config, name)))
-                break
-        rope = getattr(self.config, "rope_parameters", None) or {}
-        if rope.get("rope_type") in ("longrope", "dynamic"):
-            # beyond its original length such a model turns all positions of a pass by the longest text among them
-            original = rope.get("original_max_position_embeddings") or getattr(
-                self.config, "original_max_position_embeddings", None
-            )
-            length = min(length, int(original or length))
-        return length
+        return context_length(self.config, self.limit or 1 << 20)
 
     @cached_property
     def eos_ids(self) -> tuple[int, ...]:

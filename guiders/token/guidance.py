@@ -54,12 +54,7 @@ class Guidance:
         self.streams = [
             replace(sampling, purpose=f"{sampling.purpose}/guide {place}").stream for place in range(len(self.states))
         ]
-        self.places: list[range] = []  # of each guide's own models among the lanes
-        at = 1
-        for guide in guider.guides:
-            if guide in guider.remembering:
-                self.places.append(range(at, at + len(guide.models)))
-            at += len(guide.models)
+        self.places = [guider.places(guide) for guide in guider.remembering]  # of its own models among the lanes
         self.views: list[View] = []
 
     def begin(self, so_far: SoFar) -> None:
@@ -166,6 +161,15 @@ class Guidance:
     def shrink(self, longest: int) -> None:
         for state in self.states:
             state.shrink(longest)
+
+    def notes(self, slot: int, survivor: int) -> dict[str, float]:
+        """What all guides say of a finished response; a later guide's word counts."""
+        return {name: said for state in self.states for name, said in state.notes(slot, survivor).items()}
+
+    @property
+    def evaluated(self) -> int:
+        """Positions that states' own models have computed so far (`GuideState.evaluated`)."""
+        return sum(getattr(state, "evaluated", 0) for state in self.states)
 
     def passes(self, counts: torch.Tensor, survivors: torch.Tensor) -> torch.Tensor:
         """Positions that a chunk needed beside the lanes' own steps: ``[P]``, peeks among them."""

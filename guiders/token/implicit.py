@@ -15,23 +15,24 @@ class Implicit(TokenGuide):
     """``log π_g = log_softmax(logits_π + w (log π⁺ − log π⁻))`` (Liu et al. 2024, eq. 5; EFT, Mitchell et al. 2023).
 
     Args:
-        tuned: π⁺. untuned: π⁻. weight: w; 0 is the base, and 1 with π's own tuned model would be that model.
+        tuned: π⁺. untuned: π⁻; None leaves it out, and ``π_g ∝ π π⁺^w`` (GenARM, Xu et al. 2025).
+        weight: w; 0 is the base, and 1 with π's own tuned model would be that model.
 
     Raises:
         GuiderError: the weight is not a finite number.
     """
 
     tuned: LM
-    untuned: LM
+    untuned: LM | None = None
     weight: float = 1.0
 
     def __post_init__(self) -> None:
         check_weight(self.weight)
 
     @property
-    def models(self) -> tuple[LM, LM]:
+    def models(self) -> tuple[LM, ...]:
         """The models that read every token, in the order `shift` wants their logits."""
-        return (self.tuned, self.untuned)
+        return (self.tuned,) if self.untuned is None else (self.tuned, self.untuned)
 
     def off(self) -> "Implicit":
         """Weight 0."""
@@ -43,6 +44,8 @@ class Implicit(TokenGuide):
         The log-softmax normalisers of the two models are constants over the vocabulary, and the guided distribution is
         normalised anyway.
         """
+        if self.untuned is None:
+            return self.weight * logits[0]
         tuned, untuned = logits
         return (tuned - untuned).mul_(self.weight)
 

@@ -1,7 +1,8 @@
 """What a token guide is: it changes the next-token distribution.
 
 There are two ways to write one. An *additive* guide turns the logits of its models into what is added to the base's
-(`TokenGuide.shift`): nothing else is asked, and its steps can be captured as CUDA graphs. A guide *with a memory* says
+(`TokenGuide.shift`), with a look at the base's own where it says ``with_base = True``: nothing else is asked, and its
+steps can be captured as CUDA graphs. A guide *with a memory* says
 so (``memory = True``) and gives a `GuideState`, which sees the base's logits, the tokens so far and uniform numbers of
 its own, may mask, may look at alternatives (`View.peek`), and is told of every prompt and every selection.
 
@@ -27,23 +28,37 @@ class TokenGuide(Protocol):
 
     Attributes:
         memory: False: additive, `shift` alone is called; True: `state` is.
+        with_base: the shift depends on the base's logits, which come first then.
+        draft: the place among `models` of the one that drafts the tokens; None: none does. The law stays the guided one
+            (`guiders.sampling.drafted`).
         chance: it draws uniform numbers of its own (`View.numbers`). At a chunk's first column the successors of a
             survivor share them, so that chunk beam search without a chunk limit is not best-of-(W·K) then.
         normalised: what it gives is a distribution over the next token, so that texts can be scored under it.
     """
 
     memory: bool = False
+    with_base: bool = False
+    draft: int | None = None
     normalised: bool = True
     chance: bool = False
 
     @property
     def models(self) -> tuple[LM, ...]:
-        """The models that read every token of the response, each after its own template of the prompt."""
+        """The models that read every token of the response, each after its own template of the prompt. A model that
+        is the base, or another guide's, is run once for all."""
         return ()
 
     @abstractmethod
     def off(self) -> "TokenGuide":
         """The same guide switched off: the guider then is its base, token for token."""
+
+    def check_base(self, base: LM) -> None:
+        """Can it guide this base? Asked when the guider is made, before any weights are read.
+
+        Raises:
+            GuiderError: it can't, as its settings name what the base's tokenizer lacks.
+        """
+        return None
 
     def check(self) -> None:
         """Are its models of the right kind? Asked once the weights may be read.
@@ -55,13 +70,16 @@ class TokenGuide(Protocol):
             check_language_model(lm)
 
     def shift(self, *logits: torch.Tensor) -> torch.Tensor:
-        """Additive guides: what is added to the base's logits, up to a constant, from those of `models`: ``[..., V]``
-        each."""
-        raise NotImplementedError(f"{type(self).__name__} has memory=False, and no shift")
+        """Additive guides: what is added to the base's logits, up to a constant, from those of `models` (with
+        `with_base`: from the base's, then those): ``[..., V]`` each, not to be overwritten. Minus infinity masks."""
+        # a statement of its own: else type checkers take the method for an abstract one
+        missing = f"{type(self).__name__} has memory=False, and no shift"
+        raise NotImplementedError(missing)
 
     def state(self, guider: "Guider", slots: int) -> "GuideState":
         """Guides with a memory: a new state for so many slots of ``guider.search.survivors`` hypotheses."""
-        raise NotImplementedError(f"{type(self).__name__} has memory=True, and no state")
+        missing = f"{type(self).__name__} has memory=True, and no state"
+        raise NotImplementedError(missing)
 
 
 @dataclass
@@ -100,10 +118,14 @@ class GuideState(Protocol):
 
     Its life: prompts are admitted to slots; `guide` is asked before every token and `weigh` after it; at the end of a
     chunk `commit` says which rows live on. All tensors are on the base's device.
+
+    Attributes:
+        evaluated: positions that models which only this state runs have computed so far; it may be left out.
     """
 
     def admit(self, slots: list[int], prompts: list) -> None:
         """New prompts take these slots, in any form that `LM.encode_prompt` takes."""
+        return None
 
     @abstractmethod
     def guide(self, view: View) -> torch.Tensor:
@@ -123,14 +145,23 @@ class GuideState(Protocol):
             parents: ``[P, S]`` the survivor that each came from. rows: ``[P, S]`` its row among the S·K of its slot.
             counts: ``[P, S]`` tokens that it keeps of its row's chunk. identity: every survivor goes on as itself.
         """
+        return None
 
     def keep(self, slots: torch.Tensor) -> None:
         """Only these slots go on, in this order: ``[P']``."""
+        return None
 
     def shrink(self, longest: int) -> None:
         """No running response has more than `longest` tokens."""
+        return None
 
     def passes(self, counts: torch.Tensor, survivors: torch.Tensor) -> torch.Tensor:
-        """Token positions ``[P]`` that a chunk needed of models that only this state runs; those of `TokenGuide.models`
-        and of `View.peek` are counted by the decoder. Arguments as of `guiders.value.protocol.Scorer.passes`."""
+        """Token positions ``[P]`` that a chunk needed beside those that the decoder counts: of `View.peek`, and one for
+        each step of each model. Less than 0 where the guide did not need them all. Asked before `commit`. Arguments as
+        of `guiders.value.protocol.Scorer.passes`."""
         return torch.zeros_like(survivors)
+
+    def notes(self, slot: int, survivor: int) -> dict[str, float]:
+        """What is to be recorded of a finished response (`Generation.notes`), after its last `commit`: name -> number,
+        as the share of its tokens at which the guide stepped in."""
+        return {}

@@ -65,7 +65,7 @@ class Explicit(Value):
 class _TokenScorer:
     """Scalar head: V at every row's last token, a whole chunk at once."""
 
-    wants_ratio: int | None = None
+    wants_ratio: tuple[int, int] | None = None
 
     def __init__(self, lm: LM, slots: int, survivors: int, successors: int, columns: int, device: torch.device):
         self.lane = Lane(lm, slots, survivors, successors, columns)

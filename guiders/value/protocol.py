@@ -30,6 +30,8 @@ class Chunk:
             something for every row need not score the others.
         log_weights: ``[P, S, K]`` sum over the chunk of the token guides' log-weights (`GuideState.weigh`); None where
             no guide has a memory.
+        over: ``[P, S, K]`` the hypothesis ended or is at the token limit; None: where it ended.
+        stop: strings that end a response.
     """
 
     tokens: torch.Tensor
@@ -41,6 +43,14 @@ class Chunk:
     text: Callable[[list[int]], str]
     wanted: torch.Tensor | None = None
     log_weights: torch.Tensor | None = None
+    over: torch.Tensor | None = None
+    stop: tuple[str, ...] = ()
+
+    @property
+    def scored(self) -> torch.Tensor:
+        """``[P, S, K]`` rows whose value may be new: they added a token, or it is wanted."""
+        added = self.counts > 0
+        return added if self.wanted is None else added | self.wanted
 
     def asked(self) -> list[list[bool]]:
         """Is the row's value needed now? ``[P][S·K]``; waits for the device."""
@@ -64,16 +74,18 @@ class Scorer(Protocol):
     """A value's state for the slots of one decoder. All tensors are on the base's device.
 
     Attributes:
-        wants_ratio: None, or the place among the decoder's lanes of a tuned model, its untuned next to it, whose
-            log-probability ratio of the drawn tokens the scorer wants in `Chunk.log_ratio`.
+        wants_ratio: None, or the places among the decoder's lanes of a tuned and an untuned model whose log-probability
+            ratio of the drawn tokens the scorer wants in `Chunk.log_ratio`.
         evaluated: token positions that its models have computed so far, with padding and rows that are not read,
             without the prompts. A scorer may leave it out: what `passes` says is counted then.
+        together: a row's value depends on the prompt's other rows, so that all are scored again at every boundary,
+            those too that have ended before. A scorer may leave it out, which says no.
     """
 
     if TYPE_CHECKING:  # only read here; a scorer that inherits from this may set them, and leave `evaluated` out
 
         @property
-        def wants_ratio(self) -> int | None: ...
+        def wants_ratio(self) -> tuple[int, int] | None: ...
 
         @property
         def evaluated(self) -> int: ...
@@ -165,6 +177,16 @@ class Value(Protocol):
             responses: to one prompt, in the base's tokens, an end token included. ended: did each end, or was it cut?
             stop: strings that cut a response's text.
         """
+
+    @property
+    def together(self) -> bool:
+        """Does a response's value depend on the prompt's other rows? `rescore` is then given all of them."""
+        return False
+
+    @property
+    def finished(self) -> "Value":
+        """This value of responses that are over; another one where it reads how a response may go on."""
+        return self
 
     def reads(self, guider: "Guider") -> tuple[Reads, ...]:
         """The models that read every chunk beside the decoder's own; none where the value falls out of the guidance,

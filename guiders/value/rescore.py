@@ -64,6 +64,12 @@ def whole_texts(
         yield output[: len(ids)], row[: len(ids)], first
 
 
+def summed(logits: torch.Tensor, ids: torch.Tensor, first: int) -> float:
+    """The log-probability of a text's tokens ``[n]`` from `first` on, from the logits ``[n, V]`` at each."""
+    wide = logits[first - 1 : -1].to(torch.promote_types(logits.dtype, torch.float32))
+    return float(wide.log_softmax(-1).gather(-1, ids[first:, None]).sum())
+
+
 def _following(lm: LM, prompt: str, text: str) -> list[int]:
     """The text's tokens where it follows the prompt, or a line break where a token would reach into the prompt."""
     for before in (prompt, "\n", ""):

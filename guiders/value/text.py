@@ -9,6 +9,7 @@ from guiders.models.lm import LM
 from guiders.models.prompt import LongPrompt, as_text
 from guiders.models.vocab import check_ids
 from guiders.search import Search
+from guiders.value.growing import Frozen, cuts_at_spaces, grown
 from guiders.value.protocol import Chunk
 
 TAIL = 64  # characters of the prompt that can have a part in how a response is cut into tokens
@@ -38,11 +39,11 @@ class TextScorer:
     Args:
         base: whose tokens the responses are.
         models: the value's models, and signs: how their parts add up.
-        kind: "log_prob": the sum of the tokens' log-probabilities; "scalar": the last position's output; "vocab":
-            the last token's logit one position earlier.
+        kind: "log_prob": the sum of the tokens' log-probabilities; "mean_log_prob": their mean; "scalar": the last
+            position's output; "vocab": the last token's logit one position earlier.
     """
 
-    wants_ratio: int | None = None
+    wants_ratio: tuple[int, int] | None = None
 
     def __init__(self, base: LM, models: list[LM], signs: list[float], kind: str, slots: int, search: Search):
         self.base, self.signs = base, signs
@@ -108,15 +109,19 @@ class _TextReader:
     Attributes:
         read: ``[P][S]`` the tokens each survivor has in the cache, and a score for each (see `TextScorer`'s kinds).
         tails: ``[P]`` the last characters of each prompt, as this model reads it.
+        grows: is a text's beginning tokenised once? frozen: ``[P][S]`` what of each survivor's is.
     """
 
     def __init__(self, lm: LM, kind: str, slots: int, search: Search):
         self.lane = Lane(lm, slots, search.survivors, search.successors, columns=1)
-        self.lm, self.kind = lm, kind
+        self.lm, self.kind, self.mean = lm, kind.removeprefix("mean_"), kind.startswith("mean_")
         self.survivors, self.successors = search.survivors, search.successors
         self.read: list[list[tuple[list[int], list[float]]]] = [[([], [])] * self.survivors for _ in range(slots)]
         self.prompts: list[list[int]] = [[] for _ in range(slots)]
         self.tails = [""] * slots
+        self.grows = cuts_at_spaces(lm)
+        self.frozen = [[Frozen()] * self.survivors for _ in range(slots)]
+        self._frozen: dict[tuple[int, int], Frozen] = {}
         self._rows: dict[tuple[int, int], tuple[list[int], list[float], int]] = {}
 
     def admit(self, slots: list[int], prompts: list) -> None:
@@ -126,6 +131,7 @@ class _TextReader:
         self.lane.prefill(slots, ids)
         for slot, prompt in zip(slots, ids, strict=True):
             self.read[slot], self.prompts[slot] = [([], [])] * self.survivors, prompt
+            self.frozen[slot] = [Frozen()] * self.survivors
 
     def score(self, texts: dict[tuple[int, int], tuple[str, bool]]) -> dict[tuple[int, int], tuple[float, int]]:
         """(slot, row) -> text and whether it has ended; gives (slot, row) -> value and the positions that were read."""
@@ -137,7 +143,7 @@ class _TextReader:
             for p in range(len(starts))
         ]
         for (slot, row), (text, ended) in texts.items():
-            tokens = self._encode(text, ended, slot)
+            tokens = self._encode(text, ended, slot, row)
             if len(self.prompts[slot]) + len(tokens) > self.lm.max_length:
                 found[slot, row] = self._without_cache(slot, tokens)
                 continue
@@ -162,8 +168,15 @@ class _TextReader:
             found[slot, row] = (self._value(slot, scores), len(tokens) - start)
         return found
 
-    def _encode(self, text: str, ended: bool, slot: int) -> list[int]:
-        tokens = continued(self.lm, self.tails[slot], text)
+    def _encode(self, text: str, ended: bool, slot: int, row: int) -> list[int]:
+        def whole(text: str) -> list[int]:
+            return continued(self.lm, self.tails[slot], text)
+
+        if self.grows:
+            tokens, frozen = grown(self.lm, self.frozen[slot][row // self.successors], text, whole)
+            self._frozen[slot, row] = frozen
+        else:
+            tokens = whole(text)
         check_ids(tokens, self.lm.config.vocab_size, self.lm.name)
         if ended and self.lm.tokenizer.eos_token_id is not None:
             tokens = [*tokens, self.lm.tokenizer.eos_token_id]
@@ -178,7 +191,8 @@ class _TextReader:
         if self.kind == "vocab":
             return float(logits[-2, ids[-1]]), len(ids)
         following = torch.tensor(ids[1:], device=logits.device)[:, None]
-        return float(log_probs(logits[:-1], following)[-len(tokens) :].double().sum()), len(ids)
+        found = log_probs(logits[:-1], following)[-len(tokens) :].double()
+        return float(found.mean() if self.mean else found.sum()), len(ids)
 
     def _outputs(self, new: dict[tuple[int, int], list[int]], begin: list[list[int]], width: int) -> list:
         """The model's output at every new position, as the kind wants it: ``[P][S·K][width]`` numbers."""
@@ -210,7 +224,7 @@ class _TextReader:
 
     def _value(self, slot: int, scores: list[float]) -> float:
         if self.kind == "log_prob":
-            return sum(scores)
+            return sum(scores) / max(1, len(scores)) if self.mean else sum(scores)
         if scores:
             return scores[-1]
         # a text that is still inside its first character has no token yet: the prompt alone is scored
@@ -222,7 +236,12 @@ class _TextReader:
     def commit(self, parents: torch.Tensor, rows: torch.Tensor, identity: bool) -> None:
         starts: list[list[int]] = []
         counts: list[list[int]] = []
-        chosen, before = rows.tolist(), self.read
+        chosen, before, frozen = rows.tolist(), self.read, self.frozen
+        self.frozen = [
+            [self._frozen.get((slot, row), frozen[slot][row // self.successors]) for row in some]
+            for slot, some in enumerate(chosen)
+        ]
+        self._frozen = {}
         self.read = []
         for slot, (survivors, old) in enumerate(zip(chosen, before, strict=True)):
             self.read.append([])
@@ -244,4 +263,5 @@ class _TextReader:
         kept = slots.tolist()
         self.read, self.prompts = [self.read[slot] for slot in kept], [self.prompts[slot] for slot in kept]
         self.tails = [self.tails[slot] for slot in kept]
+        self.frozen = [self.frozen[slot] for slot in kept]
         self.lane.keep(slots)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MAX_NEW_TOKENS = 2048
 
 
-class Decoder:
+class AlpacaEvalDecoder:
     """A guider as an AlpacaEval decoder (``fn_completions``).
 
     Args:
@@ -49,6 +49,8 @@ class Decoder:
         temperature: float | None = None,
         top_p: float | None = None,
         top_k: int | None = None,
+        min_p: float | None = None,
+        typical_p: float | None = None,
         stop: Sequence[str] = (),
         seed: int | None = None,
         **unknown: Any,
@@ -71,12 +73,16 @@ class Decoder:
             raise UserError(f"completions_kwargs {sorted(unknown)[0]!r}: not a setting of this decoder")
         set_here = self.guided.sampling
         asked = {"max_new_tokens": max_tokens, "temperature": temperature, "top_p": top_p, "top_k": top_k}
-        default = {"max_new_tokens": MAX_NEW_TOKENS, "temperature": 1.0, "top_p": 1.0, "top_k": 0}
-        chosen = {name: _first(set_here[name], asked[name], default[name]) for name in asked}
-        sampling = Sampling(**chosen, stop=(*set_here["stop"], *stop), seed=self.guided.seed if seed is None else seed)
+        asked |= {"min_p": min_p, "typical_p": typical_p, "coupling": None}
+        default = Sampling(max_new_tokens=MAX_NEW_TOKENS)
+        chosen = {name: _first(set_here[name], asked[name], getattr(default, name)) for name in asked}
+        step = self.guided.prompt
+        stop = (*set_here["stop"], *stop, *step.stop)
+        sampling = Sampling(**chosen, stop=stop, seed=self.guided.seed if seed is None else seed)
         if self._guider is None:
             self._guider = self.guided.pool.guider(self.guided.config)
         asked_for = [Asked(text, [{"role": "user", "content": text}] if self.chat else text) for text in prompts]
+        asked_for = [step.asked(one) for one in asked_for]
         found = generations(
             self._guider, asked_for, sampling, self.guided.batch_tokens, on_long_prompt=self.guided.on_long_prompt
         )
@@ -94,9 +100,10 @@ def model_config(name: str, overrides: Sequence[str], chat: bool = False, **comp
 
     Args:
         name: the generator's name; AlpacaEval takes up stale outputs of the same name, so give every setting its own.
-        completions_kwargs: handed to the decoder: max_tokens, temperature, top_p, top_k, stop, seed.
+        completions_kwargs: handed to the decoder: max_tokens, temperature, top_p, top_k, min_p, typical_p, stop,
+            seed.
     """
-    decoder: Callable = Decoder(overrides, chat)
+    decoder: Callable = AlpacaEvalDecoder(overrides, chat)
     return {
         name: {
             "prompt_template": str(resources.files("harness.adapters") / "instruction.txt"),

@@ -107,7 +107,7 @@ class Annotator:
                 "place": range(len(pairs)),
             }
         )
-        asked = []
+        asked: list[Question] = []
         with _quiet():
             for start in range(0, len(frame), CHUNK):
                 chunk = frame.iloc[start : start + CHUNK]

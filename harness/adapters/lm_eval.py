@@ -16,6 +16,8 @@ from harness.adapters.lm_eval_seeds import torch_seed
 from harness.adapters.model_args import overrides
 from harness.backends.protocol import Asked
 from harness.backends.serial import generations
+from harness.config.prompt_step import PromptStep
+from harness.errors import UserError
 
 if TYPE_CHECKING:
     from guiders import LM, Guider, Sampling
@@ -49,7 +51,7 @@ class GuidedLM(PromptingLM):
 
         chosen = one_guider(overrides(arguments))
         self._start(lambda: chosen.pool.guider(chosen.config), chosen.sampling, chosen.seed, chosen.info)
-        self._batch_tokens = chosen.batch_tokens
+        self._batch_tokens, self._prompt = chosen.batch_tokens, chosen.prompt
         self._rolling_bos = rolling_bos
 
     @classmethod
@@ -72,6 +74,7 @@ class GuidedLM(PromptingLM):
         info: dict,
         batch_tokens: int | None = None,
         on_long_prompt: str = "truncate",
+        prompt: PromptStep | None = None,
     ) -> "GuidedLM":
         """A model over a guider that is loaded only when it is needed.
 
@@ -81,10 +84,11 @@ class GuidedLM(PromptingLM):
                 random numbers have one, their purpose.
             info: what ``get_model_info`` tells.
             on_long_prompt: "error" or "truncate".
+            prompt: the step that puts prompts into a template.
         """
         model = cls.__new__(cls)
         model._start(load, sampling, seed, info)
-        model._batch_tokens, model._on_long_prompt = batch_tokens, on_long_prompt
+        model._batch_tokens, model._on_long_prompt, model._prompt = batch_tokens, on_long_prompt, prompt or PromptStep()
         return model
 
     def _start(self, load: Callable[[], "Guider"], sampling: dict, seed: int, info: dict) -> None:
@@ -92,7 +96,7 @@ class GuidedLM(PromptingLM):
         self._load, self._sampling, self._seed, self._info = load, sampling, seed, info
         self._guider: Guider | None = None
         self._batch_tokens = None
-        self._on_long_prompt = "truncate"
+        self._on_long_prompt, self._prompt = "truncate", PromptStep()
         self._rolling_bos, self._truncated = True, 0
 
     @property
@@ -139,10 +143,12 @@ class GuidedLM(PromptingLM):
 
     def sampling(self, gen_kwargs: dict, repeat: int = 0) -> "Sampling":
         """See `harness.adapters.lm_eval_sampling.sampling_of`."""
-        return sampling_of(gen_kwargs, self._sampling, self._seed, repeat)
+        ours = {**self._sampling, "stop": [*self._sampling.get("stop", ()), *self._prompt.stop]}
+        return sampling_of(gen_kwargs, ours, self._seed, repeat)
 
     def _generate(self, prompts: Sequence[Asked], sampling: "Sampling") -> list[str]:
         long = self._on_long_prompt
+        prompts = [self._prompt.asked(one) for one in prompts]
         found = generations(self.guider, prompts, sampling, self._batch_tokens, on_long_prompt=long)
         self._count_truncated(sum(generation.truncated > 0 for generation in found), len(found))
         return [generation.text for generation in found]
@@ -170,6 +176,8 @@ class GuidedLM(PromptingLM):
         )
 
     def _loglikelihood_tokens(self, requests: list[tuple[Any, Any, list[int]]], **kwargs) -> list[tuple[float, bool]]:
+        if self._prompt.template is not None:
+            raise UserError("prompt: log-likelihoods are of the task's own text; set prompt=none, or ask for responses")
         found, truncated = log_likelihoods(self.guider, requests)
         self._count_truncated(truncated, len(found))
         return found

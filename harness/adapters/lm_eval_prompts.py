@@ -50,7 +50,7 @@ class PromptingLM(TemplateLM):
         """Token ids; a text that already starts with the token of `prefix_token_id` gets no second one."""
         tokenizer = self.base.tokenizer
         if add_special_tokens is None:
-            add_special_tokens = not string.startswith(tokenizer.decode(self.prefix_token_id))
+            add_special_tokens = not string.startswith(str(tokenizer.decode(self.prefix_token_id)))
         return tokenizer.encode(string, add_special_tokens=add_special_tokens)
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
@@ -69,6 +69,7 @@ class PromptingLM(TemplateLM):
             add_generation_prompt=add_generation_prompt,
             continue_final_message=not add_generation_prompt,
         )
+        assert isinstance(text, str)  # of one chat, with `tokenize=False`
         if add_generation_prompt:
             from guiders.models.prompt import Chat
 

@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
 # lm-eval's own limit for a request that names none
 DEFAULT_MAX_NEW_TOKENS = 256
-HANDLED = {"until", "max_gen_toks", "temperature", "do_sample", "top_k", "top_p"}
+HANDLED = {"until", "max_gen_toks", "temperature", "do_sample", "top_k", "top_p", "min_p", "typical_p"}
 
 
 def sampling_of(gen_kwargs: dict, ours: Mapping[str, Any], seed: int, repeat: int = 0) -> "Sampling":
     """lm-eval's generation settings as ours; what our configuration sets wins over the task's.
 
     Args:
-        ours: temperature, top_k, top_p, max_new_tokens (each null: as the request says), stop, and where the random
-            numbers have one, their purpose.
+        ours: temperature, top_k, top_p, min_p, typical_p, max_new_tokens (each null or left out: as the request says),
+            stop, coupling, and where the random numbers have one, their purpose.
         repeat: number of the request among those for one prompt, from 0: each draws from a random stream of its own.
 
     Raises:
@@ -42,6 +42,9 @@ def sampling_of(gen_kwargs: dict, ours: Mapping[str, Any], seed: int, repeat: in
         "temperature": temperature,
         "top_k": int(kwargs.get("top_k") or 0),
         "top_p": float(1.0 if kwargs.get("top_p") is None else kwargs["top_p"]),
+        "min_p": float(kwargs.get("min_p") or 0.0),
+        "typical_p": float(1.0 if kwargs.get("typical_p") is None else kwargs["typical_p"]),
+        "coupling": "inverse",
         "max_new_tokens": kwargs["max_gen_toks"],
     }
     chosen = {name: asked[name] if ours.get(name) is None else ours[name] for name in asked}

@@ -1,5 +1,6 @@
 """lm-eval's tasks: loading one, and scoring a model on some of its documents."""
 
+import hashlib
 import inspect
 import json
 import logging
@@ -105,6 +106,20 @@ class LoadedTask:
     def repeated(self) -> int:
         """How many documents repeat the prompt of an earlier one."""
         return len(self) - len(self.prompts)
+
+    def asks(self, num_fewshot: int | None) -> str:
+        """What the task asks, by content: "sha256:" and 16 hex digits of every document's request, as lm-eval makes it
+        without a chat template (which is the base model's), and its generation settings. How it scores is not in it.
+
+        Raises:
+            UserError: a document whose request cannot be made.
+        """
+        assert self.prompts is not None  # documents without a prompt are named there
+        _as_simple_evaluate_does(self.task, num_fewshot)
+        self.task.build_all_requests()
+        asked = [(request.doc_id, request.args) for request in self.task.instances]
+        text = json.dumps(asked, sort_keys=True, default=str)
+        return f"sha256:{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
     @property
     def higher_is_better(self) -> dict[str, bool]:

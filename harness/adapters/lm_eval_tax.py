@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,12 @@ from harness.config.schema import Sweep
 from harness.config.task_file import revisions
 from harness.errors import UserError
 from harness.models.pool import Pool
+from harness.records.rows import SignedLines, as_text
 from harness.records.run_folder import write_text
 from harness.trials.trial import Setting
+from reports import tax
+from reports.errors import ReportError
+from reports.rows import place_of, signed
 
 LIKELIHOOD = ("loglikelihood", "loglikelihood_rolling", "multiple_choice")
 
@@ -78,7 +84,7 @@ class Tax:
         trial = setting.trial(names, content, "all", sweep.seeds[0], sweep, self.pool.resolver).id
         path = self.folder / f"{trial}.json"
         documents = path.with_suffix(".jsonl")
-        if path.exists() and documents.exists():
+        if path.exists() and documents.exists() and self._is_whole(path):
             return path
         from lm_eval import simple_evaluate
 
@@ -93,6 +99,7 @@ class Tax:
                 info,
                 sweep.batch_tokens,
                 sweep.task.on_long_prompt,
+                sweep.prompt,
             ),
             tasks=list(sweep.task.names),
             task_manager=self.manager,
@@ -103,17 +110,33 @@ class Tax:
             log_samples=True,
         )
         rows = [row for name, samples in results["samples"].items() for row in self._documents(name, samples)]
-        write_text(documents, "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows))
+        write_text(documents, as_text(documents, rows))
         kept = {
             "method": setting.method,
             "settings": setting.settings,
             "results": {task: _scores(task, scores) for task, scores in results["results"].items()},
             "n": {task: count["effective"] for task, count in results["n-samples"].items()},
             "subtasks": results["group_subtasks"],
+            "documents": len(rows),
         }
         # written last: a setting with this file is done
-        write_text(path, json.dumps(kept, indent=2, sort_keys=True, allow_nan=False) + "\n")
+        write_text(path, json.dumps(signed(kept, place_of(path)), indent=2, sort_keys=True, allow_nan=False) + "\n")
         return path
+
+    def _is_whole(self, path: Path) -> bool:
+        """Whether a setting's files are what was written; else they are set aside, and it is evaluated again."""
+        documents = SignedLines(path.with_suffix(".jsonl"))
+        bad = [found for found in documents.read() if found.fault]
+        try:
+            tax.read(path)
+        except ReportError as error:
+            said = str(error).partition("; remove")[0]
+            print(f"warning: {said}; set aside and evaluated anew", file=sys.stderr)
+        else:
+            return True
+        documents.reject(bad)
+        os.replace(path, path.with_suffix(".rejected.json"))
+        return False
 
     def _documents(self, task: str, samples: list[dict]) -> list[dict]:
         """A row per document: its scores by "METRIC,FILTER", as lm-eval names them in its results."""

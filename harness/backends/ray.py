@@ -6,7 +6,6 @@ sent is recorded, and its block is decoded whole again by a worker that lives. R
 
 import os
 import shutil
-import socket
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.backends.affinity import Queue
 from harness.backends.protocol import Block
-from harness.backends.worker import Refusal, Settings, Worker
+from harness.backends.worker import Refusal, Worker, WorkerSettings
 from harness.config.schema import BackendSpec
 from harness.errors import UserError
 
@@ -59,7 +58,7 @@ class Ray:
         UserError: Ray is not installed, no cluster at the address, more asked for than there is.
     """
 
-    def __init__(self, spec: BackendSpec, settings: Settings, worker: type = Worker):
+    def __init__(self, spec: BackendSpec, settings: WorkerSettings, worker: type = Worker):
         self.spec, self.settings, self.worker = spec, settings, worker
         self._ray = _imported()
         self._temporary: str | None = None
@@ -248,11 +247,6 @@ class Ray:
             errors.OutOfMemoryError,
             errors.ObjectLostError,
         )
-
-
-def host() -> str:
-    """This machine's name, as workers say theirs."""
-    return socket.gethostname()
 
 
 def _last(block: Block) -> int:

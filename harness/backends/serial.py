@@ -17,6 +17,7 @@ class Serial:
         batch_tokens: most tokens in a batch's caches; None: the decoder's own choice.
         trace: whether generations tell what guidance and search did at every step.
         on_long_prompt: "error" or "truncate".
+        memory: bytes that decoding may take besides the weights; None: what is there.
     """
 
     def __init__(
@@ -25,20 +26,16 @@ class Serial:
         batch_tokens: int | None = None,
         trace: bool = False,
         on_long_prompt: str = "error",
+        memory: int | None = None,
     ):
         self._guider = guider
-        self._batch_tokens, self._trace, self._on_long_prompt = batch_tokens, trace, on_long_prompt
+        self._options = (batch_tokens, trace, on_long_prompt, memory)
 
     def decode(self, blocks: Iterable[Block]) -> "Iterator[tuple[Block, list[Generation]]]":
         """See `harness.backends.protocol.Backend.decode`."""
         for block in blocks:
             guider = self._guider(block.guider)
-            yield (
-                block,
-                generations(
-                    guider, block.prompts, block.sampling, self._batch_tokens, self._trace, self._on_long_prompt
-                ),
-            )
+            yield block, generations(guider, block.prompts, block.sampling, *self._options)
 
     def status(self) -> str:
         return ""
@@ -57,10 +54,11 @@ def generations(
     batch_tokens: int | None = None,
     trace: bool = False,
     on_long_prompt: str = "error",
+    memory: int | None = None,
 ) -> "list[Generation]":
     """The generations of some prompts, in the prompts' order."""
     from guiders import generate
 
     asked = [one.prompt for one in prompts]
-    found = generate(guider, asked, sampling, batch_tokens, trace, on_long_prompt=on_long_prompt)
+    found = generate(guider, asked, sampling, batch_tokens, trace, on_long_prompt=on_long_prompt, memory=memory)
     return sorted(found, key=lambda generation: generation.index)

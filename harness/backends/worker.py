@@ -1,5 +1,6 @@
 """What decodes blocks in a process of its own, whoever started the process: models are loaded once and kept."""
 
+import json
 import os
 import socket
 import time
@@ -11,18 +12,16 @@ from harness.backends.protocol import Block
 
 if TYPE_CHECKING:
     from guiders import Generation, Guider
+    from harness.models.pool import Pool
 
 
 @dataclass(frozen=True)
-class Settings:
+class WorkerSettings:
     """How a worker decodes; plain values.
 
     Attributes:
         device: "cpu", "cuda": a worker sees its own GPUs alone.
-        threads: of torch. batch_tokens, trace, on_long_prompt: see `harness.backends.serial.Serial`.
-        revisions: (path, revision asked for) -> what the driver found there; a worker on another machine must find the
-            same.
-        host: the driver's.
+        threads: of torch. batch_tokens, trace, on_long_prompt, memory: see `harness.backends.serial.Serial`.
     """
 
     device: str
@@ -30,7 +29,7 @@ class Settings:
     batch_tokens: int | None
     trace: bool
     on_long_prompt: str
-    host: str
+    memory: int | None
 
 
 @dataclass(frozen=True)
@@ -44,14 +43,12 @@ class Refusal:
 class Worker:
     """Decodes blocks; made in its own process."""
 
-    def __init__(self, settings: Settings):
+    def __init__(self, settings: WorkerSettings):
         import torch
-
-        from harness.models.pool import Pool, Resolver
 
         torch.set_num_threads(settings.threads)
         self.settings = settings
-        self._pool = Pool(Resolver(), settings.device)
+        self._pool: Pool | None = None
         self._guiders: dict[str, Guider] = {}
 
     def about(self) -> dict:
@@ -75,6 +72,7 @@ class Worker:
                 self.settings.batch_tokens,
                 self.settings.trace,
                 on_long_prompt=self.settings.on_long_prompt,
+                memory=self.settings.memory,
             ):
                 now = time.perf_counter()
                 yield generation, now - began
@@ -85,9 +83,11 @@ class Worker:
             yield Refusal(str(error), error.exit_code)
 
     def _guider(self, block: Block) -> "Guider":
-        import json
+        from harness.models.pool import Pool, Resolver
 
         key = json.dumps(block.guider, sort_keys=True)
+        if self._pool is None:  # not sooner: a device that is not there is told as an answer
+            self._pool = Pool(Resolver(), self.settings.device)
         if key not in self._guiders:
             self._guiders[key] = self._pool.guider(block.guider)
         return self._guiders[key]

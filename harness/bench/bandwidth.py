@@ -3,31 +3,32 @@
 import torch
 
 from guiders import LM, Guider
-from harness.bench.floor import chunks
+from harness.bench.floor import chunks, output_head
 
 
 def step_bytes(guider: Guider, prompt_lengths: list[int], new_tokens: int) -> float:
-    """Bytes that a step must read, on average over a response: weights once, every distinct key and value once.
+    """Bytes that a step must read, on average over a response: weights once, every distinct key and value once."""
+    total, start = 0, 0
+    for size in chunks(guider, new_tokens):
+        total += chunk_bytes(guider, prompt_lengths, start, size)
+        start += size
+    return total / new_tokens
+
+
+def chunk_bytes(guider: Guider, prompt_lengths: list[int], start: int, size: int) -> int:
+    """Bytes that a chunk of `size` steps must read, after `start` tokens of every response.
 
     The base and the token guides read theirs at every step, a value once per chunk.
     """
-    sizes = chunks(guider, new_tokens)
-    stepping = [guider.base, *(lm for guide in guider.guides for lm in guide.models)]
+    stepping = guider.models
     reads = () if guider.value is None else guider.value.reads(guider)
-    at_boundaries = [read.lm for read in reads if read.lm not in stepping]
     total = 0
     for lm in stepping:
-        start = 0
-        for size in sizes:
-            held = sum(cached_tokens(guider, prompt_lengths, start, inside) for inside in range(size))
-            total += size * weight_bytes(lm) + held * token_bytes(lm)
-            start += size
-    for lm in at_boundaries:
-        start = 0
-        for size in sizes:
-            total += weight_bytes(lm) + cached_tokens(guider, prompt_lengths, start, 0) * token_bytes(lm)
-            start += size
-    return total / new_tokens
+        held = sum(cached_tokens(guider, prompt_lengths, start, inside) for inside in range(size))
+        total += size * weight_bytes(lm) + held * token_bytes(lm)
+    for lm in (read.lm for read in reads if read.lm not in stepping):
+        total += weight_bytes(lm) + cached_tokens(guider, prompt_lengths, start, 0) * token_bytes(lm)
+    return total
 
 
 def cached_tokens(guider: Guider, prompt_lengths: list[int], history: int, inside: int) -> int:
@@ -46,7 +47,7 @@ def token_bytes(lm: LM) -> int:
 
 def weight_bytes(lm: LM) -> int:
     """Bytes of the weights that a step reads: all but tables that are looked up (a tied one is the head's as well)."""
-    output = getattr(lm.model, "score_head", None) or lm.model.get_output_embeddings()
+    output = output_head(lm)
     looked_up = {
         id(module.weight): module.weight.nbytes
         for module in lm.model.modules()

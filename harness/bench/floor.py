@@ -6,6 +6,7 @@ a survivor, which its K successors share. Only positions whose logits are needed
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from transformers.pytorch_utils import Conv1D
@@ -43,7 +44,7 @@ def chunks(guider: Guider, new_tokens: int) -> list[int]:
 
 def unavoidable(guider: Guider, prompt_lengths: list[int], new_tokens: int) -> Iterator[Work]:
     """The forward passes that decoding these prompts takes, no end token drawn."""
-    lanes = [("base", guider.base), *(("guides", lm) for guide in guider.guides for lm in guide.models)]
+    lanes = [("base", guider.base), *(("guides", lm) for lm in guider.models[1:])]
     for part, lm in lanes:
         yield from _prefill(lm, prompt_lengths, heads=len(prompt_lengths))
         yield from _steps(part, lm, guider, prompt_lengths, new_tokens, at_once=False, head=True)
@@ -60,12 +61,14 @@ def _prefill(lm: LM, lengths: list[int], heads: int) -> Iterator[Work]:
     yield Work("prefill", lm, 1, sum(lengths), heads, sum(n * (n + 1) // 2 for n in lengths))
 
 
-def _steps(part, lm, guider, lengths, new_tokens, at_once: bool, head: bool) -> Iterator[Work]:
+def _steps(
+    part: str, lm: LM, guider: Guider, lengths: list[int], new_tokens: int, at_once: bool, head: bool
+) -> Iterator[Work]:
     """All tokens but the last of a chunk per successor, its last one once per survivor; token by token or at once."""
     prompts, (survivors, successors) = len(lengths), (guider.search.survivors, guider.search.successors)
     passes: dict[tuple[int, int], list[int]] = {}
 
-    def add(rows: int, positions: range):
+    def add(rows: int, positions: range) -> None:
         if len(positions):
             found = passes.setdefault((rows, len(positions)), [0, 0])
             found[0] += 1
@@ -83,7 +86,7 @@ def _steps(part, lm, guider, lengths, new_tokens, at_once: bool, head: bool) -> 
         yield Work(part, lm, count, rows * width, rows * width if head else 0, contexts)
 
 
-def _whole_chunks(lm, guider, lengths, new_tokens) -> Iterator[Work]:
+def _whole_chunks(lm: LM, guider: Guider, lengths: list[int], new_tokens: int) -> Iterator[Work]:
     """A scalar value stands at a row's last token: every row's whole chunk is read."""
     start, each = 0, guider.search.rows
     for size in chunks(guider, new_tokens):
@@ -94,16 +97,21 @@ def _whole_chunks(lm, guider, lengths, new_tokens) -> Iterator[Work]:
 
 def matrices(lm: LM) -> tuple[list[torch.Tensor], torch.Tensor]:
     """A model's weight matrices ``[in, out]`` in the order of a forward pass, and its head's."""
-    blocks, head = [], None
-    output = lm.model.score_head if hasattr(lm.model, "score_head") else lm.model.get_output_embeddings()
+    output, blocks = output_head(lm), []
     for module in lm.model.modules():
         if module is output:
-            head = module.weight.t()
-        elif isinstance(module, Conv1D):
+            continue
+        if isinstance(module, Conv1D):
             blocks.append(module.weight)
         elif isinstance(module, torch.nn.Linear):
             blocks.append(module.weight.t())
-    return blocks, head
+    return blocks, output.weight.t()
+
+
+def output_head(lm: LM) -> torch.nn.Linear:
+    """The layer that a model's logits or values come from."""
+    model: Any = lm.model  # of transformers, or with a value head
+    return model.score_head if hasattr(model, "score_head") else model.get_output_embeddings()
 
 
 def attention_multiplications(lm: LM) -> int:
@@ -144,7 +152,7 @@ class Products:
             inputs = {m.shape[0]: m.new_ones(some, m.shape[0]) for m in weights}
             outputs = {m.shape[1]: m.new_empty(some, m.shape[1]) for m in weights}
 
-            def products():
+            def products() -> None:
                 for m in weights:
                     torch.mm(inputs[m.shape[0]], m, out=outputs[m.shape[1]])
 

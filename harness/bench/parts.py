@@ -8,12 +8,20 @@ import inspect
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from types import ModuleType
+from typing import Any, TypeVar
 
 from guiders import Guider
 from guiders.decoding.beam import Beam
 from guiders.kv.lane import Lane
+from guiders.kv.segments import SegmentCache
+from guiders.value import Scorer, Value
 from harness.bench.clocks import synchronise
+
+T = TypeVar("T")
 
 PARTS = ("prefill", "base", "guides", "value", "sampling", "reorder", "host")
 _LANE = {"prefill": "prefill", "commit": "reorder", "keep": "reorder", "shrink": "reorder"}
@@ -42,12 +50,12 @@ class Profile:
         self.prefill_before_first_step = 0.0
         self.cache_bytes: dict[str, int] = {}
         self.total = 0.0
-        self._caches: dict[int, object] = {}
+        self._caches: dict[int, SegmentCache] = {}
         self._inner = [0.0]
         self._start = 0.0
 
     @contextmanager
-    def run(self):
+    def run(self) -> Iterator["Profile"]:
         """Measure what happens inside."""
         self._start = self._time()
         try:
@@ -56,7 +64,7 @@ class Profile:
             self.total = self._time() - self._start
             self.seconds["host"] = self.total - sum(t for part, t in self.seconds.items() if part != "host")
 
-    def call(self, part: str, name: str, function, arguments, options):
+    def call(self, part: str, name: str, function: Callable[..., T], arguments: tuple, options: dict) -> T:
         """Call a function on a part's account."""
         self._inner.append(0.0)
         begun = self._time()
@@ -96,7 +104,7 @@ class Profile:
 
 
 @contextmanager
-def profiled(guider: Guider, clock: str = "wall"):
+def profiled(guider: Guider, clock: str = "wall") -> Iterator[Profile]:
     """A `Profile` of the decoding inside the block.
 
     Args:
@@ -105,20 +113,20 @@ def profiled(guider: Guider, clock: str = "wall"):
     profile = Profile(guider, clock)
     patches: list[tuple[object, str, object]] = []
 
-    def patch(owner, name, part):
+    def patch(owner: Any, name: str, part: str | Callable[[tuple], str]) -> None:
         function = inspect.getattr_static(owner, name)
         patches.append((owner, name, function))
         static = isinstance(function, staticmethod)
         plain = function.__func__ if static else function
 
-        def wrapper(*arguments, **options):
-            where = part(arguments) if callable(part) else part
+        def wrapper(*arguments: Any, **options: Any) -> Any:
+            where = part if isinstance(part, str) else part(arguments)
             return profile.call(where, name, plain, arguments, options)
 
         setattr(owner, name, staticmethod(wrapper) if static else wrapper)
 
     for name in _public(Lane):
-        patch(Lane, name, lambda arguments, name=name: profile.lane(name, arguments[0]))
+        patch(Lane, name, partial(_of_lane, profile, name))
     for name in _public(Beam):
         patch(Beam, name, "host" if name in _READING else "reorder")
     patch(type(guider.search), "select", "reorder")
@@ -138,11 +146,15 @@ def profiled(guider: Guider, clock: str = "wall"):
             setattr(owner, name, function)
 
 
+def _of_lane(profile: Profile, name: str, arguments: tuple) -> str:
+    return profile.lane(name, arguments[0])
+
+
 def _public(owner: type) -> list[str]:
     return [n for n, f in vars(owner).items() if not n.startswith("_") and inspect.isfunction(f)]
 
 
-def _draws(module, name: str, function) -> bool:
+def _draws(module: ModuleType, name: str, function: Callable) -> bool:
     """Whether this is a use of a sampling function outside the module that defines it."""
     if module.__name__ == "guiders.laws.oracle":
         return False
@@ -152,16 +164,16 @@ def _draws(module, name: str, function) -> bool:
 
 def _patch_scorer(guider: Guider, profile: Profile, patches: list) -> None:
     """Every scorer that the value makes is wrapped as it is made."""
-    owner = type(guider.value)
+    owner: Any = type(guider.value)
     original = owner.scorer
     patches.append((owner, "scorer", original))
 
-    def scorer(self, *arguments, **options):
+    def scorer(self: Value, *arguments: Any, **options: Any) -> Scorer:
         made = original(self, *arguments, **options)
         for name, part in _SCORER.items():
             method = getattr(made, name)
 
-            def wrapper(*inner, part=part, name=name, method=method, **more):
+            def wrapper(*inner: Any, part: str = part, name: str = name, method: Callable = method, **more: Any) -> Any:
                 return profile.call(part, f"scorer.{name}", method, inner, more)
 
             setattr(made, name, wrapper)

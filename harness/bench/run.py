@@ -13,10 +13,10 @@ from harness.bench.floor import Products, multiplications, unavoidable
 from harness.bench.machine import machine
 from harness.bench.models import Models, typical
 from harness.bench.parts import PARTS, profiled
+from harness.bench.ratios import ratios
 from harness.bench.result import Result
 from harness.bench.scaling import prompt_memory, scaled
 from harness.bench.settings import Bench
-from harness.bench.targets import targets
 from harness.bench.variants import Variant, decoder, naive, plain, rows_of
 from harness.errors import UserError
 
@@ -52,7 +52,8 @@ def _figures(spec: Bench) -> dict:
         variant.run()
     gauge, products = Gauge(device, models.dtype, spec.clock), Products(device, spec.clock)
     lengths = [len(p) for p in prompts]
-    runs, floors = [], {method: [] for method in guiders}
+    runs: list[dict] = []
+    floors: dict[str, list[float]] = {method: [] for method in guiders}
     for index in range(spec.rounds):
         products.renew()
         for method, guider in guiders.items():
@@ -61,11 +62,10 @@ def _figures(spec: Bench) -> dict:
         for variant in variants if index % 2 == 0 else reversed(variants):
             runs.append(_timed(index, variant, gauge, device))
     _flag(runs)
-    figures = {
+    figures: dict = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine(device),
         "settings": spec.model_dump(),
-        "stated": spec.stated,
         "equal_work": "no model has an end token: every variant decodes new_tokens tokens for every row",
         "models": models.parameters(),
         "vocabulary": models.vocabulary,
@@ -84,11 +84,13 @@ def _figures(spec: Bench) -> dict:
     first = spec.methods[0]
     figures["scaling"] = scaled(spec, models, first, gauge, progress=_say)
     figures["prompt_memory"] = prompt_memory(spec, models, first)
-    figures["targets"] = [target.row() for target in targets(figures)]
+    figures["ratios"] = dict(ratios(figures))
     return figures
 
 
-def _variants(spec: Bench, models: Models, guiders: dict[str, Guider], prompts, sampling) -> list[Variant]:
+def _variants(
+    spec: Bench, models: Models, guiders: dict[str, Guider], prompts: list[list[int]], sampling: Sampling
+) -> list[Variant]:
     base, few = models.by_name["base"], typical(prompts, spec.naive_prompts)
     rows = rows_of(guiders[spec.methods[0]])
     found = [
@@ -171,7 +173,7 @@ def _parts(spec: Bench, guider: Guider, prompts: list[list[int]], products: Prod
             }
             for work in works
         ],
-        "before_first_step": profile.before_first_step - profile.prefill_before_first_step,
+        "before_first_step": (profile.before_first_step or 0.0) - profile.prefill_before_first_step,
         "prefill_before_first_step": profile.prefill_before_first_step,
         "cache_bytes": profile.cache_bytes,
     }

@@ -9,7 +9,7 @@ from harness.bench.clocks import Gauge, timed
 from harness.bench.models import Models
 from harness.bench.parts import profiled
 from harness.bench.settings import Bench
-from harness.bench.variants import decoder
+from harness.bench.variants import Variant, decoder
 
 # Three chunks are enough to see a rate; only the answer's own length needs long answers.
 NEW_TOKENS = 24
@@ -28,7 +28,7 @@ def scaled(spec: Bench, models: Models, method: str, gauge: Gauge, progress: Cal
     Returns:
         by axis: ``[{"at", "wall", "cpu", "peak_bytes", "per_answer_token", "gauge"}]``.
     """
-    found = {}
+    found: dict[str, list[dict]] = {}
     for axis in spec.scaling:
         points = POINTS[axis]
         if spec.quick:
@@ -44,7 +44,7 @@ def scaled(spec: Bench, models: Models, method: str, gauge: Gauge, progress: Cal
     return found
 
 
-def _variant(spec: Bench, models: Models, method: str, axis: str, point: int):
+def _variant(spec: Bench, models: Models, method: str, axis: str, point: int) -> Variant:
     grid, (shortest, longest) = dict(spec.grid), spec.prompt_tokens
     new_tokens = point if axis == "new_tokens" else min(NEW_TOKENS, spec.new_tokens)
     count = point if axis == "prompts" else spec.prompts

@@ -83,17 +83,6 @@ class Bench(Part):
             "weight": 1.0,
         }
 
-    @property
-    def stated(self) -> bool:
-        """Whether these are the settings that the targets are stated for (one CPU thread, 85M base)."""
-        return (
-            self.base in ("gpt2-85m", "llama-85m")
-            and self.vocabulary is None
-            and (self.dtype, self.device, self.threads) == ("float32", "cpu", 1)
-            and (self.prompts, self.prompt_tokens, self.new_tokens) == (16, (32, 128), 96)
-            and (self.width, self.successors, self.length) == (4, 4, 8)
-        )
-
 
 class BenchFile(Part):
     bench: Bench

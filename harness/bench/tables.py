@@ -32,7 +32,7 @@ def _sections(figures: dict) -> Iterable[tuple[str, Table | Text]]:
     for axis, points in figures["scaling"].items():
         yield f"{figures['settings']['methods'][0]}: cost as {axis} grows", _scaling(axis, points)
     yield "Caches of all models together, by segment (MiB)", _memory(figures)
-    yield "Targets" if figures["stated"] else "Targets (stated for other settings than these)", _targets(figures)
+    yield "Ratios (targets: docs/benchmarks.md)", _ratios(figures)
 
 
 def _heading(figures: dict) -> Iterable[str]:
@@ -119,11 +119,8 @@ def _memory(figures: dict) -> Table:
     return table
 
 
-def _targets(figures: dict) -> Table:
-    table = _table("target", "wanted", "reached", "met")
-    words = {True: "yes", False: "no", None: "not run"}
-    for target in figures["targets"]:
-        bound = "at least" if target["least"] else "at most"
-        reached = "" if target["reached"] is None else f"{target['reached']:.3g}"
-        _add(table, target["name"], f"{bound} {target['wanted']:g}", reached, words[target["met"]])
+def _ratios(figures: dict) -> Table:
+    table = _table("ratio", "figure")
+    for name, ratio in figures["ratios"].items():
+        _add(table, name, "not run" if ratio is None else f"{ratio:.3g}")
     return table

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -65,7 +66,8 @@ def plain(name: str, lm: LM, prompts: Sequence[list[int]], rows: int, sampling: 
         longest = max(map(len, some))
         ids = torch.tensor([[0] * (longest - len(p)) + p for p in some], device=lm.device)
         mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in some], device=lm.device)
-        given = lm.model.generate(
+        model: Any = lm.model  # of transformers, with its `generate`
+        given = model.generate(
             input_ids=ids,
             attention_mask=mask,
             do_sample=True,

@@ -20,6 +20,7 @@ from harness.config.question import asks_its_own
 from harness.errors import UserError
 
 GUIDER = "guider"
+ENVIRONMENT = "oc.env"
 CONDITION = re.compile(r"\w[\w.]*\s*[<>]=?\s*[^\s,\[\]{}]+")
 
 
@@ -101,8 +102,10 @@ def guider_file(name: str) -> dict:
         path = _folder(GUIDER) / f"{name}.yaml"
     try:
         config = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+        text = path.read_text(encoding="utf-8")
     except Exception as error:  # YAML and OmegaConf errors share no base class
         raise UserError(f"{name}: does not parse: {_first_line(error)}") from None
+    _refuse_environment(text, name)
     if not isinstance(config, dict) or "_target_" not in config:
         raise UserError(f"{name}: a guider's configuration needs _target_, as in conf/guider/ivg.yaml")
     return config
@@ -164,12 +167,23 @@ def _parse(arguments: list[str]) -> list[Override]:
             raise UserError(f"{argument}: no such option; options are written key=value, see --help")
         if "=" not in argument and not argument.startswith("~"):
             raise UserError(f"{argument}: not an override; write key=value, for example grid.weight=[1,2]")
+        _refuse_environment(argument, argument.partition("=")[0])
         try:
             parsed.append(_listed(OverridesParser.create().parse_override(_quoted(argument))))
         except HydraException as error:
             mend = "quote a value that holds commas, brackets or equals signs"
             raise UserError(f"{argument}: does not parse ({_first_line(error)}); {mend}") from None
     return parsed
+
+
+def _refuse_environment(text: str, place: str) -> None:
+    """What a configuration takes from the environment would be written down with the run, a key too.
+
+    Raises:
+        UserError: the text asks for a variable (OmegaConf's ``oc.env``).
+    """
+    if ENVIRONMENT in text:
+        raise UserError(f"{place}: {ENVIRONMENT} would be written into the run's folder; give the value itself")
 
 
 def _quoted(argument: str) -> str:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from harness.config.nearest import nearest
+from harness.config.prompt_step import PromptStep
 from harness.errors import UserError
 from reports.direction import Directions
 from reports.guard import Guard
@@ -48,8 +49,10 @@ class ModelSpec(Part):
     """What ``guiders.LM.load`` is called with."""
 
     path: str | None = Field(None, description="a folder, a hub name, or embedded:base|tuned|untuned|value")
-    head: Literal["lm", "value", "classifier"] = Field(
-        "lm", description="lm: a language model; value: a value model; classifier: a sequence classifier"
+    head: Literal["lm", "value", "classifier", "encoder"] = Field(
+        "lm",
+        description="lm: a language model; value: a value model; classifier: a sequence classifier; "
+        "encoder: a text encoder",
     )
     revision: str | None = Field(None, description="branch, tag or commit on the hub")
     dtype: Literal["float32", "float16", "bfloat16"] = Field("float32", description="type of the weights")
@@ -74,7 +77,7 @@ class Gold(Part):
     template: str | None = Field(None, description="with {prompt} and {response}; null: chat template or pair of texts")
 
 
-class Published(Part):
+class PublishedFigure(Part):
     """A figure of a publication, shown beside ours."""
 
     metric: str = Field(description="a column of the report, as lc_win_rate")
@@ -140,6 +143,15 @@ class SamplingSpec(Part):
     )
     top_k: Annotated[int, Field(ge=0)] | None = Field(None, description="0: off; null: the task's own")
     top_p: Annotated[float, Field(gt=0, le=1)] | None = Field(None, description="1: off; null: the task's own")
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        None, description="least share of the likeliest token's probability; 0: off; null: the task's own"
+    )
+    typical_p: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None, description="mass of the tokens nearest to the entropy; 1: off; null: the task's own"
+    )
+    coupling: Literal["inverse", "gumbel"] | None = Field(
+        None, description="gumbel: like distributions give like texts; null: inverse"
+    )
     max_new_tokens: Count | None = Field(None, description="limit of an answer; null: the task's own")
     stop: Texts = Field([], description="texts that end an answer, besides the task's own")
 
@@ -181,12 +193,13 @@ def _folder(name: str) -> str:
 
 class Sweep(Part):
     name: Annotated[str, AfterValidator(_folder)] = Field(description="name of the run")
-    run_dir: str = Field(description="folder of the run")
+    run_dir: str = Field(min_length=1, description="folder of the run")
     guider: Names = Field(description="conf/guider names, or YAML files; base is always added")
     seeds: Seeds = Field([0, 1], description="seeds of the test trials")
     task: Task
     model: dict[str, Annotated[ModelSpec, BeforeValidator(_as_path)]]
     grid: Grid
+    prompt: Annotated[PromptStep, BeforeValidator(lambda value: value or {})] = PromptStep()
     sampling: SamplingSpec
     select: Select
     judge: dict[str, Any] | None = Field(None, description="who compares each answer with the base's; null: nobody")
@@ -194,9 +207,12 @@ class Sweep(Part):
     backend: BackendSpec = Field(BackendSpec(), description="where blocks of prompts are decoded")
     block: Count = Field(64, description="prompts that are decoded and recorded together")
     batch_tokens: Count | None = Field(None, description="most tokens in a batch's caches; null: chosen by the decoder")
+    memory: Annotated[float, Field(gt=0), AfterValidator(_finite)] | None = Field(
+        None, description="GB that decoding may take besides the weights; null: what machine and container have left"
+    )
     record: Record = Field(default_factory=Record)
     models: Literal["named", "tiny"] = Field("named", description="tiny: random models in place of published ones")
-    published: list[Published] = Field([], description="figures to show beside ours")
+    published: list[PublishedFigure] = Field([], description="figures to show beside ours")
 
 
 def validated(schema: type[BaseModel], values: dict) -> Any:
@@ -208,12 +224,12 @@ def validated(schema: type[BaseModel], values: dict) -> Any:
     try:
         return schema.model_validate(values)
     except ValidationError as error:
-        raise UserError(_one_line(error, schema)) from None
+        raise UserError(_one_line(error, schema, values)) from None
 
 
-def _one_line(error: ValidationError, schema: type[BaseModel]) -> str:
+def _one_line(error: ValidationError, schema: type[BaseModel], values: dict) -> str:
     first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
+    place = _key(first["loc"], values)
     if first["type"] == "extra_forbidden":
         return f"{place}: no such key; {nearest(place, keys(schema))}"
     message = first["msg"].removeprefix("Value error, ")
@@ -223,6 +239,20 @@ def _one_line(error: ValidationError, schema: type[BaseModel]) -> str:
     if first["type"] == "missing":
         return f"{place}: not set; give {place}=VALUE"
     return f"{place}={first['input']!r}: {message}"
+
+
+def _key(place: tuple[int | str, ...], values: Any) -> str:
+    """The dotted key of a place in the values, without what pydantic adds: the tag of a union's member."""
+    found = []
+    for part in place:
+        tag = isinstance(values, dict) and part not in values and part != place[-1]
+        if isinstance(part, str) and not tag:
+            found.append(part)
+        if isinstance(values, dict):
+            values = values.get(part, values)
+        elif isinstance(values, list) and isinstance(part, int):
+            values = values[part]
+    return ".".join(found)
 
 
 def keys(schema: type[BaseModel], prefix: str = "") -> list[str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 import yaml
 
 from harness.errors import UserError
+from harness.gate.child import ends_with_parent
 from harness.models.pool import EMBEDDED, Resolver
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -93,7 +94,7 @@ def rerun(code: Path, run: Path, out: Path) -> None:
     """
     command = [sys.executable, "-P", "-m", "harness", "sweep", *_arguments(run), f"run_dir={out}"]
     environment = os.environ | {"PYTHONPATH": str(code), "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "1")}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, preexec_fn=ends_with_parent())
     if done.returncode != 0:
         told = (done.stderr.strip().splitlines() or ["no message"])[-1].removeprefix("error: ")
         raise UserError(f"against: the earlier code does not decode this run: {told[:300]}")

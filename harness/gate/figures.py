@@ -117,7 +117,7 @@ def setting_names(trials: list[dict]) -> dict[str, str]:
 
 def _task(trial: dict) -> str:
     """A task by name and, where its files are known, by their hash: another scorer makes another task."""
-    revision = (trial.get("revisions") or {}).get("task", "")
+    revision = trial.get("task_files") or (trial.get("revisions") or {}).get("task", "")
     return f"{trial['task']}@{revision}" if revision.startswith(CONTENT) else str(trial["task"])
 
 

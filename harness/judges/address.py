@@ -1,5 +1,6 @@
 """Where a judge's server is and which variable holds its key, checked without telling either where it may be secret."""
 
+import ipaddress
 import os
 import re
 from urllib.parse import urlsplit
@@ -41,13 +42,32 @@ def check_variable(name: object) -> None:
         )
 
 
-def key_of(base_url: str, key_env: str) -> str | None:
+def key_of(base_url: str, key_env: str, insecure: bool = False) -> str | None:
     """The key that the environment holds; None for a server that may want none.
 
+    Args:
+        insecure: whether it may go over http to another machine.
+
     Raises:
-        UserError: OpenAI's own server without one.
+        UserError: OpenAI's own server without one; a server that it would reach unencrypted.
     """
     key = os.environ.get(key_env) or None
+    if key is not None and not insecure and not _is_private(base_url):
+        raise UserError(
+            f"judge.base_url={base_url}: {key_env} would go there unencrypted; take https, unset {key_env}, or say "
+            "judge.insecure=true"
+        )
     if key is None and base_url.rstrip("/") == OPENAI:
         raise UserError(f"{key_env} is not set; export your key, or name another server with judge.base_url")
     return key
+
+
+def _is_private(url: str) -> bool:
+    """Whether nobody on the way can read what is sent: https, or the machine itself."""
+    parts = urlsplit(url)
+    host = (parts.hostname or "").rstrip(".")
+    try:
+        loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = host == "localhost" or host.endswith(".localhost")  # RFC 6761, section 6.3
+    return parts.scheme == "https" or loopback

@@ -6,9 +6,10 @@ import os
 from collections.abc import Iterable
 
 from harness.errors import UserError
-from harness.records.lines import Lines
+from harness.records.rows import SignedLines
 
 Key = tuple[str, str, str]
+PLACE = "answers"  # wherever the file lies, and whatever it is called
 
 
 def request_hash(body: dict) -> str:
@@ -22,25 +23,33 @@ class Answers:
 
     A row is {"model", "base_url", "request" (see `request_hash`), "annotator", "choice" (the answer as the server sent
     it, null where there was none), "reason" (why it gives no preference; null where it does), "usage" (tokens),
-    "seconds", "date"}.
+    "seconds", "date", "checksum" (see `reports.rows`; rows of before have none)}.
 
     Args:
         path: the ``.jsonl`` file.
         secret: a text that is never to reach the file, the key.
+        mend: whether bad rows are moved to ``answers.rejected.jsonl`` beside the file, so that they are asked again.
+
+    Attributes:
+        set_aside: a line of text for every bad row that was moved.
 
     Raises:
-        UserError: a line in the file that is not such a row.
+        UserError: a bad row, with file and line, where none may be moved.
     """
 
-    def __init__(self, path: str | os.PathLike, secret: str | None = None):
-        self.lines = Lines(path)
+    def __init__(self, path: str | os.PathLike, secret: str | None = None, mend: bool = False):
+        self.lines = SignedLines(path, place=PLACE, texts=("model", "base_url", "request"))
         self._secret = secret
-        try:
-            self.rows: dict[Key, dict] = {self.key(row): row for row in self.lines}
-        except (KeyError, TypeError):
-            raise UserError(f"{path}: a row that is no judge's answer; remove it and run again") from None
-        except ValueError as error:
-            raise UserError(str(error)) from None
+        found = list(self.lines.read())
+        bad = [read for read in found if read.fault or not {"choice", "reason"} <= (read.row or {}).keys()]
+        told = [f"{path}:{read.number}: {read.fault or 'not an answer'}" for read in bad]
+        if bad and not mend:
+            raise UserError(f"{told[0]}; judge again with judge=openai, which sets the row aside and asks anew")
+        self.lines.reject(bad)
+        self.set_aside = [f"warning: {line}; set aside in {self.lines.rejected.path.name}" for line in told]
+        self.rows: dict[Key, dict] = {
+            self.key(read.row): read.row for read in found if read.row is not None and read not in bad
+        }
 
     @staticmethod
     def key(row: dict) -> Key:

@@ -48,6 +48,7 @@ class OpenAISpec(Part):
     model: str | None
     base_url: str
     key_env: str
+    insecure: bool = False
     in_flight: Count
     requests_per_minute: Positive | None
     retries: Annotated[int, Field(ge=0)]
@@ -119,14 +120,15 @@ def check_ready(spec: OpenAISpec | ReplaySpec | RewardSpec) -> None:
     """Hold a judge to what can be known before it is asked anything; no library is imported.
 
     Raises:
-        UserError: no key for OpenAI's own server, an annotator that AlpacaEval does not have, no file of answers.
+        UserError: no key for OpenAI's own server, a key that would go unencrypted, an annotator that AlpacaEval does
+            not have, no file of answers.
     """
     if isinstance(spec, OpenAISpec | ReplaySpec):
         from harness.adapters.annotators import annotator_file
 
         annotator_file(spec.annotator)
     if isinstance(spec, OpenAISpec):
-        key_of(spec.base_url, spec.key_env)
+        key_of(spec.base_url, spec.key_env, spec.insecure)
     if isinstance(spec, ReplaySpec) and spec.answers is not None and not Path(spec.answers).is_file():
         raise UserError(f"judge.answers={spec.answers}: no such file; record answers with judge=openai")
 

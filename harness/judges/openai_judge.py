@@ -21,6 +21,7 @@ class OpenAIJudge:
         model: the judge's model; None for the annotator's own.
         base_url: the server.
         key_env: the environment variable that holds the key.
+        insecure: whether the key may go over http to another machine.
         in_flight, requests_per_minute, retries, backoff, timeout: see `harness.judges.endpoint.Endpoint`.
         prices: model -> {"input", "output"} in US dollars per million tokens.
         budget_usd: refuse to start above this estimated cost; None for no bound.
@@ -34,6 +35,7 @@ class OpenAIJudge:
         model: str | None = None,
         base_url: str = OPENAI,
         key_env: str = "OPENAI_API_KEY",
+        insecure: bool = False,
         in_flight: int = 32,
         requests_per_minute: float | None = None,
         retries: int = 8,
@@ -48,7 +50,7 @@ class OpenAIJudge:
 
         self.annotator = Annotator(annotator, model)
         self.base_url = base_url.rstrip("/")
-        self._key = key_of(self.base_url, key_env)
+        self._key = key_of(self.base_url, key_env, insecure)
         self._endpoint = Endpoint(self.base_url, self._key, in_flight, requests_per_minute, retries, backoff, timeout)
         self._prices, self._budget_usd = prices or {}, budget_usd
         self._say, self._progress = say, progress or Display()
@@ -64,7 +66,9 @@ class OpenAIJudge:
         Raises:
             UserError: over the budget; the server refuses the key or the model.
         """
-        answers = Answers(Path(folder) / "answers.jsonl", self._key)
+        answers = Answers(Path(folder) / "answers.jsonl", self._key, mend=True)
+        for line in answers.set_aside:
+            self._say(line)
         questions = self.annotator.questions(pairs)
         keys = [(question.body["model"], self.base_url, request_hash(question.body)) for question in questions]
         missing = [
@@ -120,12 +124,11 @@ class OpenAIJudge:
             broken.note(str(failed) if failed.server_down else None)
             return {"reason": str(failed)}
         broken.note(None)
+        reason: str | None = None
         try:
             self.annotator.parse(question, choice)
         except UnparsableAnswer as error:
             reason = str(error)
-        else:
-            reason = None
         seconds = round(time.monotonic() - began, 3)
         return {"choice": choice, "usage": usage, "seconds": seconds, "reason": reason}
 

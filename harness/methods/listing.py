@@ -8,7 +8,7 @@ from harness.config.compose import choices, compose
 from harness.errors import UserError
 from harness.methods.method import Method, method
 from harness.methods.references import citation
-from harness.trials.trial import AXIS, MODEL
+from harness.trials.grid import AXIS, MODEL
 
 PARTS = ("token", "value", "search")
 
@@ -20,7 +20,7 @@ class Listed:
     Attributes:
         classes: "token", "value", "search" -> the classes that make the part; a part that is not there is left out.
         axes: axis -> its default values in a sweep.
-        models: roles of the models that it reads, the base first.
+        models: roles of the models that it reads, what it guides first.
         likelihoods: whether lm-eval's log-likelihood requests are answered: its distribution is normalised and it
             searches nothing.
     """
@@ -60,7 +60,7 @@ def listed(name: str) -> Listed:
     classes = {part: _classes(found.config.get(part)) for part in PARTS}
     likelihoods = not classes["search"] and all(getattr(one, "normalised", True) for one in classes["token"])
     there = {part: some for part, some in classes.items() if some}
-    return Listed(found, there, axes, list(dict.fromkeys(["base", *MODEL.findall(text)])), likelihoods)
+    return Listed(found, there, axes, list(dict.fromkeys(MODEL.findall(text))), likelihoods)
 
 
 def all_listed() -> list[Listed]:

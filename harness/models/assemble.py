@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from hydra.utils import get_object
 
 from harness.errors import UserError
 
+FILES = (".json", ".jsonl", ".txt")  # texts with such an end, where there is one, are files that a part reads
 # The rows of our own searches are products of these settings, with their defaults: known without torch, which a run
 # that has nothing to do does not import. A test holds them to what the searches say.
 OUR_SEARCHES = {
@@ -28,6 +30,17 @@ def places(config: Any, prefix: str = "") -> Iterator[tuple[str, dict]]:
             yield prefix + name, value
         else:
             yield from places(value, f"{prefix}{name}.")
+
+
+def files(config: Any, prefix: str = "") -> Iterator[tuple[str, Path]]:
+    """The files of the user's own that a guider's configuration names, as tables of words: (dotted place, path)."""
+    if isinstance(config, list):
+        config = {str(place): item for place, item in enumerate(config)}
+    if isinstance(config, dict):
+        for name, value in () if is_model(config) else config.items():
+            yield from files(value, f"{prefix}.{name}".lstrip("."))
+    elif isinstance(config, str) and config.endswith(FILES) and Path(config).expanduser().is_file():
+        yield prefix, Path(config).expanduser()
 
 
 def is_model(node: Any) -> bool:
@@ -55,6 +68,11 @@ def search_rows(config: dict) -> int:
         return math.prod(factors)
     search = assemble(config["search"], lambda spec, place: None, "search")
     rows = getattr(search, "rows", None)
+    if rows is None and not (hasattr(search, "survivors") and hasattr(search, "successors")):
+        target = config["search"].get("_target_")
+        raise UserError(
+            f"guider.search: {target} makes no search but a {type(search).__name__}; name a class of searches"
+        )
     return int(search.survivors * search.successors if rows is None else rows)
 
 

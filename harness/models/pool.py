@@ -14,7 +14,7 @@ from harness.models.revision import ADAPTER, code_repositories, hash_folder, hub
 from harness.trials.code import code_hash, targets
 
 if TYPE_CHECKING:
-    from guiders import LM, Classifier, Guider
+    from guiders import LM, Classifier, Encoder, Guider
 
 EMBEDDED = "embedded:"
 
@@ -45,7 +45,8 @@ class Resolver:
         if path is None:
             raise UserError(f"guider.{place}: no model given; set the one that it names, as in model.base=PATH")
         if path.startswith(EMBEDDED):
-            return str(self._embedded()[_embedded_name(path)])
+            name = _embedded_name(path)  # before two minutes of building them
+            return str(self._embedded()[name])
         local = Path(path).expanduser()
         if local.is_dir():
             return str(local)
@@ -133,7 +134,7 @@ class Pool:
     def __init__(self, resolver: Resolver, device: str = "cpu"):
         self.resolver = resolver
         self.device = checked(device)
-        self._models: dict[tuple, LM | Classifier] = {}
+        self._models: dict[tuple, LM | Classifier | Encoder] = {}
 
     def guider(self, config: dict) -> "Guider":
         """Build a guider: models from the pool, everything else by its ``_target_``.
@@ -153,16 +154,16 @@ class Pool:
             *(spec.get(name) for name in ("head", "revision", "dtype", "template", "max_length")),
         )
 
-    def _load(self, spec: dict, place: str) -> "LM | Classifier":
+    def _load(self, spec: dict, place: str) -> "LM | Classifier | Encoder":
         key = self._key(spec, place)
         if key not in self._models:
             self._models[key] = self._made(key, spec, place)
         return self._models[key]
 
-    def _made(self, key: tuple, spec: dict, place: str) -> "LM | Classifier":
+    def _made(self, key: tuple, spec: dict, place: str) -> "LM | Classifier | Encoder":
         """A model that differs from one that is there in its template alone shares its weights, and so does an adapter
         with its base."""
-        from guiders import LM, Classifier
+        from guiders import LM, Classifier, Encoder
         from guiders.models.adapter import adapter_base
 
         path, template = key[0], spec.get("template")
@@ -171,6 +172,10 @@ class Pool:
             for name in ("max_length", "device_map", "quantization_config"):  # a language model's alone
                 options.pop(name, None)
             return Classifier.load(path, device=self.device, **options)
+        if spec.get("head") == "encoder":
+            for name in ("max_length", "device_map", "quantization_config", "template"):
+                options.pop(name, None)
+            return Encoder.load(path, device=self.device, **options)
         same = next((model for other, model in self._models.items() if other[:-2] == key[:-2]), None)
         if isinstance(same, LM):
             other = same.with_template(template)

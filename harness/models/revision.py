@@ -37,6 +37,11 @@ def hash_folder(folder: Path, code: bool = False) -> str:
     return f"sha256:{digest.hexdigest()[:16]}"
 
 
+def hash_file(path: Path) -> str:
+    """The SHA-256 of a file's bytes, whatever it is called: "sha256:" and 16 hex digits."""
+    return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
+
+
 def is_hub_name(path: str) -> bool:
     """Whether a text can be the name of a hub repository, ``OWNER/NAME`` or, of the oldest models, ``NAME``."""
     from huggingface_hub.errors import HFValidationError

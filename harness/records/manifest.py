@@ -37,6 +37,18 @@ class Manifest:
         found = self.values.get("datasets", {}).get(name)
         return found["prompts"] if found else None
 
+    def asks(self, name: str) -> str | None:
+        """What a task of these files asks, by content, if a sweep has loaded it."""
+        return self.values.get("asks", {}).get(name)
+
+    def has_asked(self, task: str) -> bool:
+        """Has a sweep loaded a task of that name?"""
+        return any(name.startswith(f"{task}@") for name in self.values.get("asks", {}))
+
+    def record_asks(self, name: str, content: str) -> None:
+        """What a task of these files asks."""
+        self.values.setdefault("asks", {})[name] = content
+
     def record_dataset(self, name: str, prompts: int, sha256: str, repeated: int = 0) -> None:
         """A split's prompts, and how many documents of its task were left out because they repeat a prompt."""
         entry = {"prompts": prompts, "sha256": sha256} | ({"repeated_documents": repeated} if repeated else {})

@@ -7,19 +7,28 @@ from pathlib import Path
 
 from harness.records.lines import Lines
 from reports.rows import Read, place_of, read, signed
+from reports.whole_file import replace
 
 
-class Rows(Lines):
-    """``records/TRIAL.jsonl``, ``scores/TRIAL.jsonl`` or ``judgements/TRIAL.jsonl`` (see `reports.rows`).
+class SignedLines(Lines):
+    """A file of signed rows: of records, scores, judgements, a judge's answers or the alignment tax (`reports.rows`).
 
     Args:
         path: the file.
         must_be_signed: whether a row without a checksum is a bad one.
+        place: where the rows stand, which their checksums cover; None: folder and name of the file.
+        texts: the fields that every row has, each a text.
     """
 
-    def __init__(self, path: str | os.PathLike, must_be_signed: bool = False):
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        must_be_signed: bool = False,
+        place: str | None = None,
+        texts: tuple[str, ...] = ("key",),
+    ):
         super().__init__(path)
-        self.must_be_signed = must_be_signed
+        self.must_be_signed, self.place, self.texts = must_be_signed, place or place_of(self.path), texts
 
     def __iter__(self) -> Iterator[dict]:
         """The complete rows without their checksums, in the order they were written.
@@ -35,11 +44,11 @@ class Rows(Lines):
 
     def read(self) -> Iterator[Read]:
         """The complete lines, good and bad."""
-        return read(self.path, self.must_be_signed)
+        return read(self.path, self.must_be_signed, self.place, self.texts)
 
     def append(self, rows: Iterable[dict]) -> None:
         """Sign the rows, write them in one go and flush them to the disk."""
-        super().append(_signed(rows, self.path))
+        super().append(_signed(rows, self.place))
 
     @property
     def rejected(self) -> Lines:
@@ -55,20 +64,14 @@ class Rows(Lines):
             {"line": number, "fault": found.fault, "text": found.line.decode(errors="backslashreplace").rstrip("\n")}
             for number, found in numbers.items()
         )
-        part = self.path.with_name(f".{self.path.name}.part")
-        with part.open("wb") as file:
-            file.writelines(found.line for found in self.read() if found.number not in numbers)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, self.path)
+        replace(self.path, b"".join(found.line for found in self.read() if found.number not in numbers), sync=True)
 
 
 def as_text(path: Path, rows: Iterable[dict]) -> str:
     """A whole file's text, its rows signed."""
-    return "".join(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in _signed(rows, path))
+    return "".join(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in _signed(rows, place_of(path)))
 
 
-def _signed(rows: Iterable[dict], path: Path) -> Iterator[dict]:
-    place = place_of(path)
+def _signed(rows: Iterable[dict], place: str) -> Iterator[dict]:
     # through JSON first, as it will be read: tuples are lists then, and keys are texts
     return (signed(json.loads(json.dumps(row)), place) for row in rows)

@@ -1,5 +1,6 @@
 """A run's folder: where its files lie, what is done in it, and that one sweep at a time writes there."""
 
+import errno
 import fcntl
 import json
 import os
@@ -8,9 +9,10 @@ from pathlib import Path
 from typing import IO
 
 from harness.errors import UserError
-from harness.records.rows import Rows
+from harness.records.rows import SignedLines
 from harness.trials.trial import Trial
 from reports.rows import is_signed
+from reports.whole_file import replace
 
 
 class RunFolder:
@@ -32,10 +34,11 @@ class RunFolder:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.path / ".lock").open("w")
+            self._lock = open(self.path / ".lock", "ab", opener=_not_followed)  # noqa: SIM115
         except OSError as error:
+            why = "its .lock is a symbolic link" if error.errno == errno.ELOOP else error.strerror
             raise UserError(
-                f"run_dir={self.path}: cannot be written ({error.strerror}); choose another with run_dir=PATH"
+                f"run_dir={self.path}: cannot be written ({why}); choose another with run_dir=PATH"
             ) from None
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -46,6 +49,8 @@ class RunFolder:
             else:
                 said = f"cannot be locked ({error.strerror}); choose a folder on another file system with run_dir=PATH"
             raise UserError(f"run_dir={self.path}: {said}") from None
+        for left_behind in self.path.rglob(".*.part"):  # by a sweep that was killed
+            left_behind.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Let another sweep have the folder."""
@@ -57,19 +62,19 @@ class RunFolder:
     def report(self) -> Path:
         return self.path / "report"
 
-    def records(self, trial: str) -> Rows:
+    def records(self, trial: str) -> SignedLines:
         return self._rows("records", trial)
 
-    def scores(self, trial: str) -> Rows:
+    def scores(self, trial: str) -> SignedLines:
         return self._rows("scores", trial)
 
-    def judgements(self, trial: str) -> Rows:
+    def judgements(self, trial: str) -> SignedLines:
         return self._rows("judgements", trial)
 
-    def _rows(self, kind: str, trial: str) -> Rows:
-        return Rows(self.path / kind / f"{trial}.jsonl", must_be_signed=is_signed(self.path))
+    def _rows(self, kind: str, trial: str) -> SignedLines:
+        return SignedLines(self.path / kind / f"{trial}.jsonl", must_be_signed=is_signed(self.path))
 
-    def rows(self, lines: Rows, last: bool = False) -> dict[str, dict]:
+    def rows(self, lines: SignedLines, last: bool = False) -> dict[str, dict]:
         """key -> the first row with that key; ``last``: the last one, for scores and judgements, made anew at need.
 
         Raises:
@@ -108,11 +113,14 @@ class RunFolder:
         write_text(self._trial(trial), json.dumps(trial.row(selected), indent=2, ensure_ascii=False) + "\n")
 
 
+def _not_followed(path: str, flags: int) -> int:
+    """Not where a symbolic link leads: what lies there is not ours."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all; a file that already holds the text is left as it is."""
     if path.exists() and path.read_bytes() == text.encode():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
+    replace(path, text.encode())

@@ -3,17 +3,21 @@
 from collections import defaultdict
 from statistics import fmean
 
+from guiders.decoding.memory import in_words, needed, usable
 from harness.models.assemble import places
-from harness.models.pool import EMBEDDED
+from harness.models.pool import EMBEDDED, Pool
 from harness.progress import duration
 from harness.sweep.plan import Job, Plan
+from harness.trials import requirements
+
+PROMPT = 512  # tokens of a prompt, where nobody has read the data yet
 
 
 def dry_run(plan: Plan) -> str:
     """The plan in words: a line per trial, then the sums."""
     jobs = plan.first_stage()
     lines, left, unknown = [], 0.0, False
-    seconds = seconds_per_sample(plan, jobs)
+    seconds = seconds_per_row(plan, jobs)
     fallback = fmean(seconds.values()) if seconds else None
     done = needed = 0
     for job in jobs:
@@ -24,7 +28,7 @@ def dry_run(plan: Plan) -> str:
         needed += missing or 0
         each = seconds.get(job.trial.method, fallback)
         unknown = unknown or missing is None or (missing > 0 and each is None)
-        left += (missing or 0) * (each or 0.0)
+        left += (missing or 0) * (each or 0.0) * job.trial.rows
     text = [
         f"run: {plan.run.path}",
         f"{plan.first_stage()[0].trial.split}: {len(jobs)} trials (samples recorded / needed)",
@@ -38,24 +42,50 @@ def dry_run(plan: Plan) -> str:
         for method in methods:
             each = seconds.get(method, fallback)
             unknown = unknown or each is None or not samples
-            left += samples * (each or 0.0)
+            left += samples * (each or 0.0) * fmean(one.rows for one in plan.settings if one.method == method)
     paths = {spec["path"] for setting in plan.settings for _, spec in places(setting.config)}
     if any(path.startswith(EMBEDDED) for path in paths) and plan.resolver.missing:
         text.append("the embedded models are built first, once: about two minutes on two cores")
     text.append(f"samples of the first stage: {done} recorded, {needed} to generate")
-    text.append(
-        f"time left: {'not known until the first samples are recorded' if unknown else 'about ' + duration(left)}"
-    )
+    text += _memory(plan)
+    text.append(f"time left: {_not_known(plan) if unknown else 'about ' + duration(left)}")
     return "\n".join(text)
+
+
+def _not_known(plan: Plan) -> str:
+    """What can be said of the time before the first samples are recorded."""
+    sweep = plan.sweep
+    asked = requirements.prompts(sweep)
+    found = asked and requirements.seconds(sweep, plan.settings, requirements.models(sweep, plan.settings), asked)
+    roughly = f", {duration(found)} by the sizes of the models" if found else ""
+    return f"not known until the first samples are recorded{roughly}"
+
+
+def _memory(plan: Plan) -> list[str]:
+    """What a prompt of the setting that needs most takes, where the models are on this machine; no weights are read."""
+    sweep, tokens = plan.sweep, requirements.limit(plan.sweep)
+    here = ("embedded", "folder", "cached")
+    if tokens is None or any(need.where not in here for need in requirements.models(sweep, plan.settings)):
+        return []
+    pool, found = Pool(plan.resolver, sweep.device), []
+    for setting in plan.settings:
+        guider = pool.guider(setting.config)
+        prompt = max(1, min(PROMPT, *(lm.max_length - tokens for lm in guider.readers)))
+        found.append((needed(guider, prompt, tokens, sweep.device), prompt, setting))
+    need, prompt, setting = max(found, key=lambda one: one[0].total)
+    there = usable(sweep.device, None if sweep.memory is None else int(sweep.memory * 1e9))
+    said = "" if there is None else f", of {in_words(there)}: {'too much' if need.total > there else 'enough'}"
+    return [f"memory: {setting.method}: {need.in_words(setting.rows)} at {prompt} tokens of prompt{said}"]
 
 
 def recorded_samples(plan: Plan, job: Job) -> int:
     return len(plan.run.rows(plan.run.records(job.trial.id)))
 
 
-def seconds_per_sample(plan: Plan, jobs: list[Job]) -> dict[str, float]:
-    """method -> mean decoding seconds of a recorded sample."""
-    found = defaultdict(list)
+def seconds_per_row(plan: Plan, jobs: list[Job]) -> dict[str, float]:
+    """method -> mean decoding seconds of a recorded sample, for each row of its search."""
+    found: dict[str, list[float]] = defaultdict(list)
     for job in jobs:
-        found[job.trial.method] += [row["seconds"] for row in plan.run.rows(plan.run.records(job.trial.id)).values()]
+        rows = plan.run.rows(plan.run.records(job.trial.id)).values()
+        found[job.trial.method] += [row["seconds"] / job.trial.rows for row in rows]
     return {method: fmean(values) for method, values in found.items() if values}

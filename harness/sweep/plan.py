@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from harness.config.schema import Sweep
 from harness.config.task_file import TaskFile, task_file
@@ -13,6 +14,9 @@ from harness.records.manifest import Manifest
 from harness.records.run_folder import RunFolder
 from harness.sweep.scorer import scorer
 from harness.trials.trial import BASE, Setting, Trial
+
+if TYPE_CHECKING:
+    from harness.adapters.lm_eval_tasks import LoadedTask
 
 
 @dataclass(frozen=True)
@@ -60,13 +64,14 @@ class Plan:
             for place, spec in places(setting.config):
                 resolver.revision(spec, place)
         self._best: list[Setting] = []
+        self._tasks: dict[str, LoadedTask] = {}
 
     def _jobs(self, split: str, seeds: list[int], settings: list[Setting]) -> list[Job]:
         limit = self.sweep.task.n_dev if split == "dev" else self.sweep.task.n_test
         file, whole = self.files[split], split == "all" or self.sweep.task.dev is not None
         return [
             Job(
-                setting.trial(file.name, file.revision, split, seed, self.sweep, self.resolver),
+                setting.trial(file.name, self.asks(file), split, seed, self.sweep, self.resolver, file.revision),
                 setting,
                 file,
                 limit,
@@ -75,6 +80,29 @@ class Plan:
             for setting in settings
             for seed in dict.fromkeys(seeds)
         ]
+
+    def task(self, file: TaskFile) -> "LoadedTask":
+        """An lm-eval task, loaded once."""
+        from harness.adapters.lm_eval_tasks import LoadedTask
+
+        if file.name not in self._tasks:
+            self._tasks[file.name] = LoadedTask(file, self.sweep.task.data)
+        return self._tasks[file.name]
+
+    def asks(self, file: TaskFile) -> str:
+        """What a task asks, by content: noted in the manifest for the files of now, else it is loaded to find out.
+
+        A task of lm-eval's own is known by lm-eval's version, and a dry run loads none that no sweep has loaded before.
+        """
+        dry = not self.resolver.build and not self.manifest.has_asked(file.name)
+        if file.path is None or dry:
+            return file.revision
+        name = f"{file.name}@{file.revision}/num_fewshot={self.sweep.task.num_fewshot}"
+        known = self.manifest.asks(name)
+        if known is None:
+            known = self.task(file).asks(self.sweep.task.num_fewshot)
+            self.manifest.record_asks(name, known)
+        return known
 
     @cached_property
     def dev(self) -> list[Job]:
@@ -96,6 +124,10 @@ class Plan:
         """The best setting of each method on the test prompts."""
         return self._jobs("test", self.sweep.seeds, self._best)
 
+    def may_come(self) -> list[Job]:
+        """Every job that the sweep can come to: which settings run on the test prompts is not known before."""
+        return [*self.first_stage(), *(self._jobs("test", self.sweep.seeds, self.settings) if self.selects else ())]
+
     def dev_trials(self) -> list[tuple[Setting, list[Trial]]]:
         return [(setting, [job.trial for job in self.dev if job.setting is setting]) for setting in self.settings]
 
@@ -116,7 +148,7 @@ class Plan:
         """The name of a job's prompts in the manifest: they differ where any of this differs."""
         trial = job.trial
         prompting = prompt_key(repr(sorted(trial.prompting.items())))[:8]
-        return f"{trial.task}@{job.file.revision}/{trial.split}/{job.limit or 'all'}/{prompting}"
+        return f"{trial.task}@{trial.revisions['task']}/{trial.split}/{job.limit or 'all'}/{prompting}"
 
     def prompts(self, job: Job) -> int | None:
         """How many distinct prompts a job has; None where no sweep has counted them yet."""
@@ -134,13 +166,12 @@ class Plan:
         if prompts is None:
             return False
         scores = self.run.rows(self.run.scores(job.trial.id), last=True).values()
-        scored = sum(row.get("scorer") == self.scorer for row in scores)
+        scored = sum(row.get("scorer") == self.scorer(job) for row in scores)
         return min(len(self.run.rows(self.run.records(job.trial.id))), scored) >= prompts
 
-    @cached_property
-    def scorer(self) -> str | None:
-        """Who scores, by content, besides the task's own code."""
-        return scorer(self.sweep.task, self.resolver)
+    def scorer(self, job: Job) -> str:
+        """Who scores a job's responses, by content."""
+        return scorer(job.file, self.sweep.task.gold, self.resolver)
 
     def models(self) -> dict[str, str]:
         """Path or name -> revision of every model, the gold model and a reward judge's among them."""

@@ -50,7 +50,7 @@ class Recorder:
         """
         for start in range(0, len(self.prompts), self.block):
             block = self.prompts[start : start + self.block]
-            if not all(self._has(one) for one in block):
+            if any(map(self.lacks, block)):
                 yield Block(self.trial.id, guider, start, tuple(block), sampling)
 
     def add(self, block: Block, generations: "Sequence[Generation]") -> int:
@@ -60,7 +60,7 @@ class Recorder:
         """
         new = []
         for generation in generations:
-            row = record(block.start + generation.index, block.prompts[generation.index].text, generation)
+            row = record(block.start + generation.index, block.prompts[generation.index], generation)
             if row["key"] not in self._rows:
                 self._rows[row["key"]] = row
                 self._lacking.discard(row["key"])
@@ -79,16 +79,17 @@ class Recorder:
         """How many prompts were too long and lost their beginning."""
         return sum(self._rows[prompt_key(one.text)].get("truncated", 0) > 0 for one in self.prompts)
 
-    def _has(self, one: Asked) -> bool:
-        return prompt_key(one.text) in self._rows
+    def lacks(self, one: Asked) -> bool:
+        """Is a prompt not recorded yet?"""
+        return prompt_key(one.text) not in self._rows
 
 
-def record(index: int, prompt: str, generation: "Generation") -> dict:
+def record(index: int, asked: Asked, generation: "Generation") -> dict:
     """A row of ``records/TRIAL.jsonl``."""
     row = {
-        "key": prompt_key(prompt),
+        "key": prompt_key(asked.text),
         "index": index,
-        "prompt": prompt,
+        "prompt": asked.text,
         "response": generation.text,
         "n_tokens": len(generation.tokens),
         "finish_reason": generation.finish_reason,
@@ -100,8 +101,12 @@ def record(index: int, prompt: str, generation: "Generation") -> dict:
         "computed_passes": generation.computed_passes,
         "seconds": generation.seconds,
     }
+    if asked.wrapped is not None:
+        row["wrapped"] = asked.wrapped
     if generation.truncated:
         row["truncated"] = generation.truncated
+    if generation.notes:
+        row["notes"] = generation.notes
     if generation.trace is not None:
         row["trace"] = generation.trace
     return row

@@ -5,16 +5,16 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from guiders.decoding.room import fitted
 from harness.adapters.lm_eval_recorded import RecordedLM
 from harness.adapters.lm_eval_sampling import sampling_of
 from harness.adapters.lm_eval_tasks import LoadedTask, TaskPrompts
 from harness.backends.protocol import Backend, Block
 from harness.backends.serial import Serial
 from harness.config.nearest import nearest
+from harness.config.prompt_step import OVER_LENGTH
 from harness.errors import UserError
 from harness.judges.reward_model import RewardModel, RewardModels
 from harness.models.pool import Pool
@@ -24,7 +24,9 @@ from harness.sweep.gold import METRIC as GOLD
 from harness.sweep.gold import with_gold_reward
 from harness.sweep.plan import Job, Plan
 from harness.sweep.recorder import Recorder, record_scores
+from harness.sweep.room import ToDecode, check_disk, check_memory, fit_all
 from harness.sweep.selection import MEASURED
+from harness.trials import requirements
 from reports.guard import Guard
 
 if TYPE_CHECKING:
@@ -62,16 +64,18 @@ class Runner:
 
     def _configured(self) -> Backend:
         sweep = self.plan.sweep
-        how = (sweep.batch_tokens, sweep.record.trace, sweep.task.on_long_prompt)
+        memory = None if sweep.memory is None else int(sweep.memory * 1e9)
+        how = (sweep.batch_tokens, sweep.record.trace, sweep.task.on_long_prompt, memory)
         if sweep.backend.name == "serial":
             return Serial(self.guider, *how)
-        from harness.backends.ray import Ray, host
-        from harness.backends.worker import Settings
+        from harness.backends.ray import Ray
+        from harness.backends.worker import WorkerSettings
 
-        return Ray(sweep.backend, Settings(sweep.device, sweep.backend.cpus_per_worker, *how, host()))
+        return Ray(sweep.backend, WorkerSettings(sweep.device, sweep.backend.cpus_per_worker, *how))
 
     def prepare(self) -> None:
-        """Build every guider, which reads and compares tokenizers, and load the task of every split; no weights.
+        """Build every guider, which reads and compares tokenizers, load the task of every split, and hold every job to
+        its models' contexts, memory and disk; no weights.
 
         Raises:
             UserError, GuiderError: what is wrong with any of them, before anything is decoded.
@@ -83,11 +87,12 @@ class Runner:
             path, device = self.plan.resolver.folder(gold.model_dump(), "task.gold"), self.plan.sweep.device
             self._gold = self._rewards.get(path, gold.revision, GOLD_BATCH, device, gold.template, "task.gold")
         for file in self.plan.files.values():
-            if file.name not in self._tasks:
-                self._tasks[file.name] = LoadedTask(file, self.plan.sweep.task.data)
+            self._tasks[file.name] = self.plan.task(file)
         self._check_prompts()
         self._check_metrics()
-        self.manifest.record_directions(_directions(self._tasks))
+        self._check_room()
+        more = {} if self.plan.sweep.prompt.max_words is None else {OVER_LENGTH: False}
+        self.manifest.record_directions(_directions(self._tasks) | more)
 
     def _check_prompts(self) -> None:
         """Warn of documents with one prompt, and of prompts that both choose and report the settings.
@@ -160,24 +165,45 @@ class Runner:
         return self._guiders[key]
 
     def _asked(self, job: Job) -> "tuple[Recorder, Sampling]":
-        """A job's prompts, asked of its task, beside what is recorded of them.
+        """A job's prompts, asked of its task, beside what is recorded of them."""
+        asked = self._prompts_of(job)
+        recorder = Recorder(self.plan.run, job.trial, asked.prompts, self.plan.sweep.block)
+        stop = [*job.trial.sampling["stop"], *self.plan.sweep.prompt.stop]
+        return recorder, sampling_of(asked.gen_kwargs, {**job.trial.sampling, "stop": stop}, job.trial.seed)
+
+    def _prompts_of(self, job: Job) -> TaskPrompts:
+        task, base = self._tasks[job.file.name], self.guider(job.setting.config).base
+        key = (job.file.name, job.trial.split, id(base))
+        if key not in self._prompts:
+            places = documents(task.distinct, job.trial.split, job)
+            found, step = task.prompts_of(base, self.plan.sweep.task, places), self.plan.sweep.prompt
+            self._prompts[key] = replace(found, prompts=[step.asked(one) for one in found.prompts])
+        return self._prompts[key]
+
+    def _check_room(self) -> None:
+        """Hold every job that may come to what its models, memory and disk have room for.
 
         Raises:
-            UserError, GuiderError: prompts that do not fit into a model's context, all of them named.
+            UserError, GuiderError: prompts that do not fit into a model's context, all of them named; a setting that
+                memory has no room for; a full disk.
         """
-        sweep, task = self.plan.sweep, self._tasks[job.file.name]
-        guider = self.guider(job.setting.config)
-        key = (job.file.name, job.trial.split, id(guider.base))
-        if key not in self._prompts:
-            self._prompts[key] = task.prompts_of(
-                guider.base, sweep.task, documents(task.distinct, job.trial.split, job)
-            )
-        asked = self._prompts[key]
-        recorder = Recorder(self.plan.run, job.trial, asked.prompts, sweep.block)
-        sampling = sampling_of(asked.gen_kwargs, job.trial.sampling, job.trial.seed)
-        if not recorder.is_complete:
-            fitted(guider, [one.prompt for one in recorder.prompts], sampling, sweep.task.on_long_prompt)
-        return recorder, sampling
+        sweep = self.plan.sweep
+        jobs = fit_all((self._to_decode(job) for job in self.plan.may_come()), sweep)
+        if sweep.backend.name == "serial":  # workers look at their own machine's memory
+            if line := check_memory(jobs, sweep, requirements.weights(sweep, self.plan.settings)):
+                print(line, file=sys.stderr)
+        # of each method one setting runs on the test prompts
+        stages = {(one.job.trial.method if one.job.trial.split == "test" else one.job.trial.id, one.job.trial.seed,
+                   one.job.trial.split): (one, prompts) for one, prompts in jobs}  # fmt: skip
+        check_disk(list(stages.values()), self.plan.run.path, sweep.record.trace)
+
+    def _to_decode(self, job: Job) -> ToDecode:
+        recorder, sampling = self._asked(job)
+        places = documents(self._tasks[job.file.name].distinct, job.trial.split, job)
+        asked = zip(self._prompts_of(job).prompts, places, strict=True)
+        lacking = [(one.prompt, at) for one, at in asked if recorder.lacks(one)]
+        prompts, left = [prompt for prompt, _ in lacking], [at for _, at in lacking]
+        return ToDecode(job, self.guider(job.setting.config), sampling, prompts, left)
 
     def _finish(self, at: "_Running") -> None:
         """Score a trial's recorded responses through lm-eval, and note its prompts in the manifest."""
@@ -188,7 +214,8 @@ class Runner:
         scored = task.evaluate(model, sweep.task, documents(task.distinct, trial.split, at.job))
         if self._gold is not None:
             scored = with_gold_reward(scored, responses, self._gold)
-        record_scores(run, trial, scored, self.plan.scorer)
+        scored = sweep.prompt.with_violations(scored, responses)
+        record_scores(run, trial, scored, self.plan.scorer(at.job))
         self.progress.done(f"{at.place} {at.job.label}", time.perf_counter() - at.began)
         texts = list(dict.fromkeys(text for text, _ in scored))
         if truncated := at.recorder.truncated:

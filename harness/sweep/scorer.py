@@ -5,15 +5,16 @@ import json
 from importlib import metadata
 from pathlib import Path
 
-from harness.config.schema import Task
+from harness.config.schema import Gold
+from harness.config.task_file import TaskFile
 from harness.judges.config import OpenAISpec, ReplaySpec, RewardSpec
 from harness.models.pool import Resolver
 
 
-def scorer(task: Task, resolver: Resolver) -> str | None:
-    """The gold model: its revision and its template. None where the task's code alone scores: that is in the trial."""
-    gold = task.gold
-    return None if gold.path is None else _hash(resolver.revision(gold.model_dump(), "task.gold"), gold.template)
+def scorer(file: TaskFile, gold: Gold, resolver: Resolver) -> str:
+    """The task's files, its code among them, and the gold model, where there is one: its revision and its template."""
+    model = [] if gold.path is None else [resolver.revision(gold.model_dump(), "task.gold"), gold.template]
+    return _hash(file.revision, *model)
 
 
 def judged_by(spec: OpenAISpec | ReplaySpec | RewardSpec, resolver: Resolver) -> str | None:

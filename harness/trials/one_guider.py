@@ -1,8 +1,9 @@
 """One guider from overrides: what lm-eval and AlpacaEval evaluate, one setting at a time."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from harness.config.prompt_step import PromptStep
 from harness.config.schema import Grid, SamplingSpec
 from harness.errors import UserError
 from harness.models.assemble import places
@@ -21,6 +22,7 @@ class Guided:
         sampling: only what the overrides themselves set; the rest is null and left to the request.
         seed: the first of ``seeds``.
         on_long_prompt: as in ``harness.config.schema.Task``.
+        prompt: the step that puts prompts into a template.
     """
 
     setting: Setting
@@ -29,6 +31,7 @@ class Guided:
     seed: int
     batch_tokens: int | None
     on_long_prompt: str = "error"
+    prompt: PromptStep = field(default_factory=PromptStep)
 
     @property
     def config(self) -> dict:
@@ -44,7 +47,7 @@ class Guided:
             "seed": self.seed,
             "model_revisions": revisions,
             "code_revisions": self.pool.resolver.code(self.config),
-        }
+        } | ({} if self.prompt.template is None else {"prompt": self.prompt.model_dump()})
 
 
 def one_guider(overrides: list[str]) -> Guided:
@@ -70,7 +73,8 @@ def one_guider(overrides: list[str]) -> Guided:
     chosen, unset = sweep.sampling.model_dump(), SamplingSpec().model_dump()
     sampling = {name: chosen[name] if f"sampling.{name}" in asked else unset[name] for name in chosen}
     pool = Pool(Resolver(), sweep.device)
-    return Guided(chosen_setting, pool, sampling, sweep.seeds[0], sweep.batch_tokens, sweep.task.on_long_prompt)
+    long, step = sweep.task.on_long_prompt, sweep.prompt
+    return Guided(chosen_setting, pool, sampling, sweep.seeds[0], sweep.batch_tokens, long, step)
 
 
 def _one_setting(found: list[Setting], overrides: list[str]) -> Setting:

@@ -1,8 +1,10 @@
 """What a sweep needs of a machine: its models, their sizes, and the arithmetic of memory and time. No downloads."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 from harness.config.schema import Sweep
 from harness.config.task_file import read_yaml
@@ -20,7 +22,7 @@ RATES = {"cpu": 2e10, "cuda": 5e13, "mps": 2e12}
 
 
 @dataclass(frozen=True)
-class Need:
+class ModelNeed:
     """A model of a sweep.
 
     Attributes:
@@ -40,7 +42,7 @@ class Need:
     gated: bool
 
 
-def models(sweep: Sweep, settings: list[Setting]) -> list[Need]:
+def models(sweep: Sweep, settings: list[Setting]) -> list[ModelNeed]:
     """Every model once, in the order of first use; the same weights in two roles are one."""
     roles: dict[tuple[str | None, str], dict[str, None]] = {}
     for setting in settings:
@@ -54,26 +56,28 @@ def models(sweep: Sweep, settings: list[Setting]) -> list[Need]:
     return [_need(path, dtype, tuple(names)) for (path, dtype), names in roles.items()]
 
 
-def _need(path: str | None, dtype: str, roles: tuple[str, ...]) -> Need:
+def _need(path: str | None, dtype: str, roles: tuple[str, ...]) -> ModelNeed:
     if path is None:
-        return Need("(none given)", roles, "missing", None, None, 0.0, False)
+        return ModelNeed("(none given)", roles, "missing", None, None, 0.0, False)
     if path.startswith(EMBEDDED):
         size = _embedded_bytes(path.removeprefix(EMBEDDED))
-        return Need(path, roles, "untrained" if Resolver(build=False).missing else "embedded", size, size, 0.0, False)
+        return ModelNeed(
+            path, roles, "untrained" if Resolver(build=False).missing else "embedded", size, size, 0.0, False
+        )
     local = Path(path).expanduser()
     if local.is_dir():
         size = sum(file.stat().st_size for pattern in MODEL_FILES for file in local.glob(pattern))
-        return Need(path, roles, "folder", size, size, 0.0, False)
+        return ModelNeed(path, roles, "folder", size, size, 0.0, False)
     if local.exists() or path.startswith((".", "/", "~")) or not is_hub_name(path):
-        return Need(path, roles, "missing", None, None, 0.0, False)
+        return ModelNeed(path, roles, "missing", None, None, 0.0, False)
     known = MODELS.get(path)
     if known is None:
-        return Need(path, roles, _cached(path), None, None, 0.0, False)
+        return ModelNeed(path, roles, _cached(path), None, None, 0.0, False)
     parameters = known.billions * 1e9
     # small models lie on the hub in 32 bits, the large ones in 16
     stored = int(parameters * (4 if known.billions < 2 else 2))
     cache = known.cache * 1000 * BYTES[dtype] / 2
-    return Need(path, roles, _cached(path), stored, int(parameters * BYTES[dtype]), cache, known.gated)
+    return ModelNeed(path, roles, _cached(path), stored, int(parameters * BYTES[dtype]), cache, known.gated)
 
 
 def _embedded_bytes(name: str) -> int:
@@ -91,12 +95,18 @@ def _cached(path: str) -> str:
     return "cached" if isinstance(try_to_load_from_cache(path, "config.json"), str) else "hub"
 
 
-def memory(sweep: Sweep, needs: list[Need]) -> int | None:
+def weights(sweep: Sweep, settings: list[Setting]) -> int:
+    """Bytes of all models as they are loaded, as far as their sizes are known."""
+    return sum(need.memory or 0 for need in models(sweep, settings))
+
+
+def memory(sweep: Sweep, needs: list[ModelNeed]) -> int | None:
     """Bytes that the weights and the caches of all models take together; None where a model's size is not known."""
-    if any(need.memory is None for need in needs):
+    weights = [need.memory for need in needs if need.memory is not None]
+    if len(weights) < len(needs):
         return None
     tokens = sweep.batch_tokens or BATCH_TOKENS
-    return int(sum(need.memory + tokens * need.cache for need in needs))
+    return sum(weights) + int(tokens * sum(need.cache for need in needs))
 
 
 def prompts(sweep: Sweep) -> int | None:
@@ -104,27 +114,43 @@ def prompts(sweep: Sweep) -> int | None:
     return sweep.task.n_test or PROMPTS.get(str(sweep.task.name))
 
 
-def seconds(sweep: Sweep, settings: list[Setting], needs: list[Need], asked: int) -> float | None:
-    """A rough estimate of the decoding time: two operations per parameter and token of every row of every trial, at a
-    rate that decoding reaches on such a device; None where a size or the limit of a response is not known.
+def seconds(
+    sweep: Sweep,
+    settings: list[Setting],
+    needs: list[ModelNeed],
+    asked: int,
+    pace: Mapping[tuple[str, int], float] | None = None,
+) -> float | None:
+    """The decoding time of all trials; None where a size or the limit of a response is not known.
 
     Args:
         asked: prompts of the test split.
+        pace: (method, rows) -> seconds of a response, as measured (`harness.sweep.pace`). Where it is None, two
+            operations per parameter and token of every row, at a rate that decoding reaches on such a device.
     """
-    tokens = sweep.sampling.max_new_tokens or _limit(sweep)
-    by_path = {need.path: need for need in needs}
+    tokens = limit(sweep)
     if tokens is None or any(need.memory is None for need in needs):
         return None
-    operations = 0.0
+    memory_of = {need.path: need.memory or 0 for need in needs}
+    rate = RATES.get(sweep.device.partition(":")[0], RATES["cpu"])
+    by_method: dict[str, list[float]] = {}
     for setting in settings:
-        used = [(spec["path"], BYTES[spec["dtype"]]) for _, spec in places(setting.config)]
-        parameters = sum(by_path[path].memory / width for path, width in used)
-        operations += 2 * parameters * tokens * setting.rows
-    per_setting = operations / max(1, len(settings))
-    dev = (sweep.task.n_dev or math.ceil(asked / 2)) * len(sweep.select.seeds) if sweep.select.metric else 0
-    methods = len({setting.method for setting in settings}) if sweep.select.metric else len(settings)
-    samples = dev * len(settings) + asked * len(sweep.seeds) * methods
-    return samples * per_setting / RATES.get(sweep.device.partition(":")[0], RATES["cpu"])
+        if pace is not None:
+            each = pace[setting.method, setting.rows]
+        else:
+            used = [(spec["path"], BYTES[spec["dtype"]]) for _, spec in places(setting.config)]
+            each = 2 * sum(memory_of[path] / width for path, width in used) * tokens * setting.rows / rate
+        by_method.setdefault(setting.method, []).append(each)
+    everything = sum(map(sum, by_method.values()))
+    if not sweep.select.metric:
+        return asked * len(sweep.seeds) * everything
+    dev = (sweep.task.n_dev or math.ceil(asked / 2)) * len(sweep.select.seeds)
+    return dev * everything + asked * len(sweep.seeds) * sum(map(fmean, by_method.values()))
+
+
+def limit(sweep: Sweep) -> int | None:
+    """Tokens of a response at most; None where only a task that is not this package's says so."""
+    return sweep.sampling.max_new_tokens or _limit(sweep)
 
 
 def _limit(sweep: Sweep) -> int | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 
 from reports.answer import Answer
-from reports.bootstrap import Point
+from reports.bootstrap import Interval, Point
 from reports.naming import figure_name
 from reports.summary import cell
 from reports.table import Row, Table
@@ -76,8 +76,8 @@ def _marks(rows: list[Row], x: str, y: str, answer: Answer, place: int, large: b
     return {
         "type": "scatter",
         "legendgroup": str(place),
-        "x": [row.figures[x].mean for row in rows],
-        "y": [row.figures[y].mean for row in rows],
+        "x": [_figure(row, x).mean for row in rows],
+        "y": [_figure(row, y).mean for row in rows],
         "error_y": _whiskers(rows, y),
         "text": [_hover(answer, row, x, y) for row in rows],
         "hovertemplate": "%{text}<extra></extra>",
@@ -89,8 +89,15 @@ def _marks(rows: list[Row], x: str, y: str, answer: Answer, place: int, large: b
     }
 
 
+def _figure(row: Row, name: str) -> Interval | Point:
+    """A row's figure; the rows of a plot are those that have it."""
+    figure = row.figures[name]
+    assert figure is not None
+    return figure
+
+
 def _whiskers(rows: list[Row], name: str) -> dict:
-    found = [row.figures[name] for row in rows]
+    found = [_figure(row, name) for row in rows]
     return {
         "type": "data",
         "symmetric": False,
@@ -188,7 +195,7 @@ def _heat_maps(table: Table, answer: Answer, methods: list[str]) -> list[Figure]
             for row in table.on(answer.chosen_on)
             if row.setting.group == method and row.setting.weight is not None and row.figures.get(answer.metric)
         ]
-        weights = sorted({row.setting.weight for row in rows})
+        weights = sorted({row.setting.weight for row in rows if row.setting.weight is not None})
         beams = list(dict.fromkeys(row.setting.beam for row in sorted(rows, key=lambda row: row.setting.rows)))
         if len(weights) < 2 or len(beams) < 2:
             continue
@@ -201,9 +208,9 @@ def _heat_maps(table: Table, answer: Answer, methods: list[str]) -> list[Figure]
                     "type": "heatmap",
                     "x": [f"{weight:g}" for weight in weights],
                     "y": [escape(beam) for beam in beams],
-                    "z": [[row and row.figures[answer.metric].mean for row in line] for line in grid],
+                    "z": [[row and _figure(row, answer.metric).mean for row in line] for line in grid],
                     "text": [
-                        [f"{row.figures[answer.metric].mean:.2f}" if row else "" for row in line] for line in grid
+                        [f"{_figure(row, answer.metric).mean:.2f}" if row else "" for row in line] for line in grid
                     ],
                     "customdata": [
                         [_hover(answer, row, answer.metric) if row else "" for row in line] for line in grid
@@ -245,8 +252,8 @@ def _length(table: Table, answer: Answer, methods: list[str]) -> Figure | None:
                     "type": "scatter",
                     "mode": "markers",
                     "name": figure_name(measure),
-                    "x": [row.figures["length"].mean for row in mine],
-                    "y": [row.figures[measure].mean for row in mine],
+                    "x": [_figure(row, "length").mean for row in mine],
+                    "y": [_figure(row, measure).mean for row in mine],
                     "error_y": _whiskers(mine, measure),
                     "text": [_hover(answer, row, "length", "win_rate", "lc_win_rate") for row in mine],
                     "hovertemplate": "%{text}<extra></extra>",

@@ -58,7 +58,7 @@ def pages(table: Table, answer: Answer, changes: list[Change]) -> dict[str, str]
         missing=table.run.missing,
         config=table.run.config,
         manifest=json.dumps(table.run.manifest, indent=2, ensure_ascii=False),
-        plotly=jinja2.utils.markupsafe.Markup(pkgutil.get_data("plotly", "package_data/plotly.min.js").decode("utf-8")),
+        plotly=jinja2.utils.markupsafe.Markup(_plotly()),
     )
     files = {"index.html": index}
     if more:
@@ -92,9 +92,17 @@ def _plain(value) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
+def _plotly() -> str:
+    """plotly's own script, as the package brings it."""
+    script = pkgutil.get_data("plotly", "package_data/plotly.min.js")
+    assert script is not None
+    return script.decode("utf-8")
+
+
 def _templates() -> jinja2.Environment:
+    loader = jinja2.PackageLoader("reports")
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("reports"),
+        loader=loader,
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -113,7 +121,7 @@ def _templates() -> jinja2.Environment:
         p_value=summary.p_value,
         figure_name=figure_name,
         width=WIDTH,
-        source=lambda name: markup(environment.loader.get_source(environment, name)[0]),
+        source=lambda name: markup(loader.get_source(environment, name)[0]),
     )
     return environment
 

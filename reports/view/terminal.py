@@ -1,16 +1,13 @@
 """The report's table for a terminal, as plain text."""
 
-import re
 import unicodedata
 from typing import TYPE_CHECKING
 
+from reports.foreign import printable
 from reports.summary import cell, shown
 
 if TYPE_CHECKING:
     from reports.compile import Report
-
-# C0 and C1 controls (ANSI escapes begin with one) and the bidirectional overrides, embeddings and isolates.
-CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 def table(report: "Report") -> str:
@@ -41,11 +38,6 @@ def table(report: "Report") -> str:
             *map(printable, answer.caveats),
         ]
     )
-
-
-def printable(text: str) -> str:
-    """The text with every control and direction character spelled out (\\x1b, \\u202e)."""
-    return CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def _width(text: str) -> int:

@@ -3,7 +3,7 @@
 from tasks.alpaca_eval.data import instructions
 
 
-def load(data: str | None = None, **_):
+def load(data: str | None = None, **_: object):
     """The splits of the task, for lm-eval's ``custom_dataset``: a text ``instruction`` a row, in AlpacaEval's order.
 
     Args:

@@ -1,0 +1,1 @@
+"""Controlled sentiment: movie reviews are continued from their first words (Liu et al. 2024)."""

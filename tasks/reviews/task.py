@@ -24,12 +24,14 @@ def _sibling(name: str) -> ModuleType:
     if ROOT not in sys.modules:
         where = folder.parent / "__init__.py"
         spec = importlib.util.spec_from_file_location(ROOT, where, submodule_search_locations=[str(folder.parent)])
+        assert spec is not None
+        assert spec.loader is not None
         sys.modules[ROOT] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(sys.modules[ROOT])
     return importlib.import_module(f"{ROOT}.{folder.name}.{name}")
 
 
-def load(**_) -> dict:
+def load(**_: object) -> dict:
     """The fixed dev and test prompts, as {split: datasets.Dataset} with the column "prompt".
 
     lm-eval passes the task's metadata and its model arguments; none of them changes the prompts.

@@ -14,8 +14,8 @@ from harness.config.compose import compose
 from harness.config.schema import Sweep, validated
 from harness.errors import UserError
 from harness.records.lines import Lines
+from harness.trials.grid import settings_of
 from harness.trials.one_guider import _one_setting, one_guider
-from harness.trials.trial import settings_of
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +111,11 @@ def test_each_requests_own_generation_settings_are_honoured(arguments):
     assert model.sampling({}).temperature == 0
     assert model.sampling({"do_sample": True}).temperature == 1
     assert model.sampling({"do_sample": False, "temperature": 0.7}).temperature == 0
+    sampling = model.sampling({"do_sample": True, "min_p": 0.1, "typical_p": 0.7})
+    assert (sampling.min_p, sampling.typical_p, sampling.coupling) == (0.1, 0.7, "inverse")
+    ours = GuidedLM(**arguments, guider="base", **{"sampling.min_p": "0.3", "sampling.coupling": "gumbel"})
+    sampling = ours.sampling({"do_sample": True, "min_p": 0.1})
+    assert (sampling.min_p, sampling.typical_p, sampling.coupling) == (0.3, 1.0, "gumbel")
     with pytest.raises(UserError, match="num_beams"):
         model.sampling({"num_beams": 3})
     long = {"max_gen_toks": 12, "do_sample": True, "temperature": 1.0, "until": []}

@@ -11,8 +11,11 @@ from harness.errors import UserError
 from harness.judges.config import build_judge, judge_spec
 from harness.methods import method
 from harness.models.pool import Pool, Resolver
-from harness.trials.trial import settings_of
+from harness.training.config import Train
+from harness.trials.grid import settings_of
 from harness.verbs import VERBS
+
+SCHEMAS = {"sweep": Sweep, "train": Train}
 
 
 def group_choices() -> list[tuple[str, str]]:
@@ -22,11 +25,33 @@ def group_choices() -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("group", "name"), group_choices())
-def test_every_choice_of_every_group_composes_into_a_valid_sweep(group, name):
-    verbs = [verb for verb in ("sweep", "train") if group in compose_groups(verb)]
-    if "sweep" in verbs:
-        validated(Sweep, compose("sweep", [f"{group}={name}"]).config)
+def test_every_choice_of_every_group_composes_into_what_its_verb_takes(group, name):
+    verbs = [verb for verb in SCHEMAS if group in compose_groups(verb)]
+    for verb in verbs:
+        validated(SCHEMAS[verb], compose(verb, [f"{group}={name}"]).config)
     assert verbs
+
+
+@pytest.mark.parametrize(
+    ("name", "stages"),
+    [
+        ("sft", {"sft"}),
+        ("dpo", {"dpo"}),
+        ("reward", {"reward"}),
+        ("fudge", {"fudge"}),
+        ("pair", {"sft", "dpo"}),
+        ("all", {"sft", "dpo", "fudge"}),
+    ],
+)
+def test_a_training_is_of_the_stages_that_its_name_says(name, stages):
+    """By the table of docs/train.md, and no file of conf/train is left out."""
+    spec = validated(Train, compose("train", [f"train={name}", "data=rows.jsonl", "base=MODEL", "out=made"]).config)
+    assert {stage.name for stage in spec.stages} == stages
+    assert choices("train") == sorted(["sft", "dpo", "reward", "fudge", "pair", "all"])
+    for stage in stages:
+        place = "train" if len(stages) == 1 else f"train.{stage}"
+        with pytest.raises(UserError, match=f"^{place}.epochs=0: "):
+            validated(Train, compose("train", [f"train={name}", f"{place}.epochs=0"]).config)
 
 
 def compose_groups(verb: str) -> set[str]:
@@ -43,7 +68,7 @@ def compose_groups(verb: str) -> set[str]:
 def test_every_guider_is_built(name, tiny):
     import guiders
 
-    composed = compose("sweep", [*tiny, f"guider={name}", "grid.n=4"])
+    composed = compose("sweep", [*tiny, f"guider={name}", "grid.n=4", "grid.rows=null"])
     found = settings_of(validated(Sweep, composed.config), composed.guider_overrides)
     settings = [one for one in found if one.method == name]
     pool = Pool(Resolver())

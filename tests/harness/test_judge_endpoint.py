@@ -8,6 +8,7 @@ import pytest
 from scripted_server import ScriptedServer, preference_for, refusal
 
 from harness.errors import UserError
+from harness.judges.address import key_of
 from harness.judges.endpoint import LONGEST_WAIT, Endpoint, Failed, _retry_after
 
 BODY = {"model": "judge", "messages": [{"role": "user", "content": "m or M?"}]}
@@ -227,3 +228,44 @@ def test_a_password_in_the_base_url_is_refused_and_not_repeated():
     with pytest.raises(UserError, match="key_env") as error:
         Endpoint("http://me:hunter2@host/v1", None, 1, None, 0, 1.0, 1.0)
     assert "hunter2" not in str(error.value)
+
+
+PLAIN = [
+    "http://gpu-1:8000/v1",
+    "http://10.0.0.7/v1",
+    "http://127.0.0.1.example.org/v1",
+    "http://localhost.example.org/v1",
+]
+PRIVATE = [
+    "https://gpu-1/v1",
+    "http://127.0.0.1:8000/v1",
+    "http://127.9.9.9/v1",
+    "http://[::1]:8000/v1",
+    "http://localhost/v1",
+]
+
+
+@pytest.mark.parametrize("url", PLAIN)
+def test_a_key_does_not_go_unencrypted_to_another_machine(url, monkeypatch):
+    monkeypatch.setenv("A_KEY", "hunter2")
+    with pytest.raises(UserError, match=r"judge\.insecure=true") as error:
+        key_of(url, "A_KEY")
+    assert "hunter2" not in str(error.value)
+    assert key_of(url, "A_KEY", insecure=True) == "hunter2"
+    monkeypatch.delenv("A_KEY")
+    assert key_of(url, "A_KEY") is None
+
+
+@pytest.mark.parametrize("url", PRIVATE)
+def test_a_key_goes_to_https_and_to_this_machine(url, monkeypatch):
+    monkeypatch.setenv("A_KEY", "hunter2")
+    assert key_of(url, "A_KEY") == "hunter2"
+
+
+def test_a_redirect_does_not_take_the_key_along():
+    with ScriptedServer(lambda *_: preference_for(0.5)) as other:
+        elsewhere = other.url.replace("127.0.0.1", "localhost") + "/chat/completions"
+        with ScriptedServer(lambda *_: (307, {"Location": elsewhere}, {})) as server:
+            ask(server, n=1)
+    assert SECRET in server.authorizations[0]
+    assert other.authorizations == [None]  # it was asked, and was not told

@@ -39,8 +39,8 @@ def sweep(tmp_path, tiny_models, monkeypatch) -> list[str]:
 def test_a_sweep_names_all_long_prompts_before_anything_is_decoded(sweep, capsys):
     assert main(sweep) == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert "prompt 1 has" in line
-    assert "prompt 3 has" in line
+    assert "document 1 of mine has" in line
+    assert "document 3 of mine has" in line
     assert line.endswith("on_long_prompt=truncate")
     assert not list(Path("runs/long/records").glob("*.jsonl"))
 

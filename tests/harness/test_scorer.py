@@ -188,3 +188,69 @@ def test_a_changed_task_is_another_row_of_the_tax_table(file, folder, tiny):
         changed.write_text(changed.read_text() + "metadata: {version: 2}\n")
         points()
         assert len(list((folder / "runs/tiny/tax").glob("*.json"))) == 2 * kept
+
+
+CODE = """
+def score(doc, results):
+    return {{"letters": {expression}}}
+
+def text(doc):
+    return {prompt}
+"""
+
+
+def scored_task(folder: Path, expression: str, prompt: str = 'doc["question"]') -> None:
+    """The own task with a metric in Python."""
+    (folder / "mine_code.py").write_text(CODE.format(expression=expression, prompt=prompt))
+    (folder / "mine.yaml").write_text(
+        TASK.replace("metric: bypass", "metric: letters, aggregation: mean, higher_is_better: true").replace(
+            'doc_to_text: "{{question}}"', "doc_to_text: !function mine_code.text"
+        )
+        + "process_results: !function mine_code.score\n"
+    )
+
+
+def letters(folder: Path) -> dict[str, list[float]]:
+    found = {}
+    for path in (folder / "runs/tiny/scores").glob("*.jsonl"):
+        found[path.name] = [row["scores"]["letters"] for row in last(path).values()]
+    return found
+
+
+def test_a_changed_metric_scores_again_and_decodes_nothing_a_changed_prompt_decodes(folder, tiny, capsys):
+    scored_task(folder, "float(len(results[0]))")
+    given = ["select.metric=letters", "judge=reward"]
+    records = swept(folder, tiny, *given)
+    before = letters(folder)
+    preferences = {path.name: last(path) for path in (folder / "runs/tiny/judgements").glob("*.jsonl")}
+
+    scored_task(folder, "-2.0 * len(results[0])")
+    assert (
+        main(
+            [
+                "sweep",
+                "--dry-run",
+                *tiny,
+                f"task={folder / 'mine.yaml'}",
+                "guider=eft",
+                "grid.weight=1",
+                "seeds=0",
+                *given,
+            ]
+        )
+        == 0
+    )
+    assert ", 0 to generate" in capsys.readouterr().out
+    assert swept(folder, tiny, *given) == records
+    assert "nothing to generate" in capsys.readouterr().out
+    assert letters(folder) == {name: [-2 * value for value in values] for name, values in before.items()}
+    # the other way round is better now, for the reward judge too
+    for path in (folder / "runs/tiny/judgements").glob("*.jsonl"):
+        for key, row in last(path).items():
+            assert (row["preference"] - 1.5) * (preferences[path.name][key]["preference"] - 1.5) <= 0
+
+    scored_task(folder, "-2.0 * len(results[0])", prompt='doc["question"] + " then"')
+    again = swept(folder, tiny, *given)
+    new = again.keys() - records.keys()
+    assert new == {f"{path.stem}.jsonl" for path in (folder / "runs/tiny/trials").glob("*.json")}
+    assert "nothing to generate" not in capsys.readouterr().out

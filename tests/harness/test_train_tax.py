@@ -5,7 +5,7 @@ import json
 import pytest
 
 from harness.cli import main
-from harness.records.lines import Lines
+from harness.records.rows import SignedLines
 
 GENERATE = """
 task: tiny_generate
@@ -86,11 +86,55 @@ def test_the_unguided_scores_are_lm_evals_own_of_the_base(arguments, tmp_path, t
     theirs = simple_evaluate(model=model, tasks=["tiny_choose"], task_manager=manager, log_samples=True)
     assert row["unguided"] == theirs["results"]["tiny_choose"]["acc,none"]
     (file,) = (tmp_path / "runs" / "tax" / "tax").glob("base-*.jsonl")
-    assert list(Lines(file)) == [
+    assert list(SignedLines(file)) == [
         {"task": "tiny_choose", "document": sample["doc_id"], "key": sample["doc_hash"][:16],
          "scores": {"acc,none": sample["acc"]}}
         for sample in theirs["samples"]["tiny_choose"]
     ]  # fmt: skip
+
+
+def _edit_score(folder):
+    file = next(folder.glob("eft-*.jsonl"))
+    first, *rest = file.read_text().splitlines(keepends=True)
+    row = json.loads(first)
+    row["scores"]["acc,none"] = 1 - row["scores"]["acc,none"]
+    file.write_text(json.dumps(row) + "\n" + "".join(rest))
+    return f"{file.name}:1: "
+
+
+def _remove_row(folder):
+    file = next(folder.glob("eft-*.jsonl"))
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:-1]))
+    return "11 of 12 documents"
+
+
+def _edit_mean(folder):
+    file = next(folder.glob("eft-*.json"))
+    kept = json.loads(file.read_text())
+    kept["results"]["tiny_choose"]["acc,none"] += 0.25
+    file.write_text(json.dumps(kept))
+    return "its checksum differs"
+
+
+def _swap(folder):
+    base, eft = (next(folder.glob(f"{name}-*.jsonl")) for name in ("base", "eft"))
+    eft.write_text(base.read_text())
+    return f"{eft.name}:1: "
+
+
+@pytest.mark.parametrize("change", [_edit_score, _remove_row, _edit_mean, _swap])
+def test_changed_scores_are_named_and_set_aside_and_made_anew(change, arguments, tmp_path, capsys):
+    arguments = [*arguments, "guider=eft", "task.names=[tiny_choose]"]
+    assert main(arguments) == 0
+    folder = tmp_path / "runs/tax/tax"
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    said = change(folder)
+    capsys.readouterr()
+    assert main(arguments) == 0
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
+    assert said in line
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if ".rejected" not in path.name} == before
+    assert list(folder.glob("eft-*.rejected.*"))
 
 
 def test_a_search_on_log_likelihoods_is_refused_before_anything_runs(arguments, capsys):

@@ -13,7 +13,7 @@ from harness.models.revision import hash_folder
 from harness.records.manifest import Manifest
 from harness.records.run_folder import RunFolder
 from harness.sweep.plan import Plan
-from harness.trials.trial import settings_of
+from harness.trials.grid import settings_of
 
 
 def ids(overrides: list[str]) -> set[str]:
@@ -66,6 +66,9 @@ def test_where_a_model_lies_is_not_in_the_id_but_what_it_is(tiny, tiny_models, t
         "model.base.quantization_config={load_in_8bit: true}",
         "sampling.temperature=0.5",
         "sampling.top_k=5",
+        "sampling.min_p=0.1",
+        "sampling.typical_p=0.9",
+        "sampling.coupling=gumbel",
         "sampling.max_new_tokens=9",
         "select.seeds=[7]",
         "task.num_fewshot=2",
@@ -75,6 +78,24 @@ def test_where_a_model_lies_is_not_in_the_id_but_what_it_is(tiny, tiny_models, t
 )
 def test_what_decides_the_outputs_is_in_the_id(different, tiny):
     assert not ids([*tiny, different]) & ids(tiny)
+
+
+def test_a_file_that_a_guide_reads_counts_by_content(tiny, tmp_path):
+    def of(name: str, text: str) -> set[str]:
+        (tmp_path / name).write_text(text)
+        one = [*tiny, "guider=rules", f"guider.token.words={tmp_path / name}"]
+        return {job.trial.id for job in jobs(one) if job.trial.method == "rules"}
+
+    first = of("a.json", '{"a": 1.0}')
+    assert of("b.json", '{"a": 1.0}') == first
+    assert not of("b.json", '{"a": 2.0}') & first
+
+
+def test_settings_that_came_late_are_in_the_id_only_where_they_are_set(tiny):
+    (first, *_) = jobs(tiny)
+    assert {*first.trial.sampling} == {"temperature", "top_k", "top_p", "max_new_tokens", "stop", "purpose"}
+    (first, *_) = jobs([*tiny, "sampling.min_p=0.2"])
+    assert first.trial.sampling["min_p"] == 0.2
 
 
 def test_the_trials_of_one_setting_differ_in_seed_and_split_only(tiny):

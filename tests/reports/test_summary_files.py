@@ -5,7 +5,7 @@ import json
 import pytest
 from synthetic import HOSTILE, embedded_grid, write_run
 
-from reports import summary
+from reports import summary, tax
 from reports.answer import answer
 from reports.compile import compile_report
 from reports.naming import digits
@@ -81,7 +81,45 @@ def test_no_cell_of_text_is_a_formula(tmp_path, start):
         file.write_text(json.dumps(trial | {"method": start if trial["method"] != "base" else "base"}))
     text = summary.as_csv(build(load_run(tmp_path / "run"), resamples=20).rows)
     methods = [row["method"] for row in csv.DictReader(io.StringIO(text, newline=""))]
-    assert sorted(methods) == sorted(["base", f"'{start}"])
+    assert sorted(methods) == sorted(["base", f"'{printable(start)}"])
+
+
+@pytest.mark.parametrize("start", ["=cmd|' /C calc'!A0", "+1", "-1", "@x", "\tx", "\rx"])
+def test_no_heading_is_a_formula(tmp_path, start):
+    """A task names its metrics as it likes."""
+    write_run(tmp_path / "run", grid=embedded_grid()[:2], n_dev=6, n_test=0)
+    for file in (tmp_path / "run" / "scores").iterdir():
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        text = "".join(json.dumps(row | {"scores": {**row["scores"], start: 1.0}}) + "\n" for row in rows)
+        file.write_text(text)
+    text = summary.as_csv(build(load_run(tmp_path / "run"), resamples=20).rows)
+    headings = next(csv.reader(io.StringIO(text, newline="")))
+    assert f"'{printable(start)}" in headings
+    assert not [heading for heading in headings if heading.startswith(("=", "+", "-", "@", "\t", "\r"))]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_nothing_in_the_files_of_figures_can_act_on_a_terminal(tmp_path, text):
+    write_run(tmp_path / "run", grid=embedded_grid()[:2], n_dev=6, n_test=0)
+    for file in (tmp_path / "run" / "trials").iterdir():
+        trial = json.loads(file.read_text())
+        file.write_text(json.dumps(trial | {"method": text if trial["method"] != "base" else "base"}))
+    for file in (tmp_path / "run" / "scores").iterdir():
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        rows = [row | {"scores": {**row["scores"], text: 1.0}} for row in rows]
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    report = compile_report([tmp_path / "run"], tmp_path / "report", resamples=20)
+    for name in ("summary.csv", "summary.md"):
+        written = (tmp_path / "report" / name).read_text(encoding="utf-8")
+        assert printable(written.replace("\n", "")) == written.replace("\n", "")
+    shown = table(report)
+    assert printable(shown.replace("\n", "")) == shown.replace("\n", "")
+    row = {"task": text, "metric": text, "method": text, "settings": {"a": text}, "n": 1, "low": None, "p_holm": None}
+    lines = tax.markdown([row | {"unguided": 0.0, "guided": 0.0, "difference": 0.0}]).splitlines()
+    assert len(lines) == 3
+    assert printable(lines[2]) == lines[2]
+    assert lines[2].replace("\\|", "").count("|") == 9
+    assert "<" not in lines[2]
 
 
 def test_markdown_tables_are_whole(report):
