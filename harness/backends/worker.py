@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ class WorkerSettings:
     Attributes:
         device: "cpu", "cuda": a worker sees its own GPUs alone.
         threads: of torch. batch_tokens, trace, on_long_prompt, memory: see `harness.backends.serial.Serial`.
+        path: where the driver imports from, so that guiders of the user's own are found.
     """
 
     device: str
@@ -30,6 +32,7 @@ class WorkerSettings:
     trace: bool
     on_long_prompt: str
     memory: int | None
+    path: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Worker:
     def __init__(self, settings: WorkerSettings):
         import torch
 
+        sys.path += [place for place in settings.path if place not in sys.path]
         torch.set_num_threads(settings.threads)
         self.settings = settings
         self._pool: Pool | None = None

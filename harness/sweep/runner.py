@@ -71,7 +71,7 @@ class Runner:
         from harness.backends.ray import Ray
         from harness.backends.worker import WorkerSettings
 
-        return Ray(sweep.backend, WorkerSettings(sweep.device, sweep.backend.cpus_per_worker, *how))
+        return Ray(sweep.backend, WorkerSettings(sweep.device, sweep.backend.cpus_per_worker, *how, tuple(sys.path)))
 
     def prepare(self) -> None:
         """Build every guider, which reads and compares tokenizers, load the task of every split, and hold every job to
@@ -189,9 +189,9 @@ class Runner:
         """
         sweep = self.plan.sweep
         jobs = fit_all((self._to_decode(job) for job in self.plan.may_come()), sweep)
-        if sweep.backend.name == "serial":  # workers look at their own machine's memory
-            if line := check_memory(jobs, sweep, requirements.weights(sweep, self.plan.settings)):
-                print(line, file=sys.stderr)
+        here = sweep.backend.name == "serial"  # workers look at their own machine's memory
+        if here and (line := check_memory(jobs, sweep, requirements.weights(sweep, self.plan.settings))):
+            print(line, file=sys.stderr)
         # of each method one setting runs on the test prompts
         stages = {(one.job.trial.method if one.job.trial.split == "test" else one.job.trial.id, one.job.trial.seed,
                    one.job.trial.split): (one, prompts) for one, prompts in jobs}  # fmt: skip
