@@ -11,7 +11,7 @@ from harness.config.compose import choices, compose
 if TYPE_CHECKING:
     from rich.console import Console
 
-GROUPS = ("preset", "task", "model", "guider", "grid", "judge")
+GROUPS = ("preset", "task", "model", "guider", "grid", "judge", "backend")
 
 
 def show_options(verb: str, schema: type[BaseModel], switches: dict[str, str], primary: str | None = None) -> None:

@@ -3,6 +3,7 @@
 import os
 
 from harness.config.question import refuse_another
+from harness.errors import UserError
 from harness.models.pool import Resolver
 from harness.records.manifest import Manifest
 from harness.records.run_folder import RunFolder
@@ -25,6 +26,10 @@ def main(arguments: list[str]) -> int:
     sweep, settings = composed.sweep, composed.settings
     judging = Judging(sweep.judge, sweep.select.metric or "gold_reward") if sweep.judge else None
     run = RunFolder(sweep.run_dir)
+    if sweep.task.names and sweep.backend.name != "serial":
+        raise UserError(
+            f"backend={sweep.backend.name}: lm-eval's own tasks (task.names) run in this process; leave it out"
+        )
     if dry and sweep.task.names:
         print(f"{len(settings)} settings, each on {', '.join(sweep.task.names)}; a setting that is done is read back")
         return 0
