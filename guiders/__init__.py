@@ -20,7 +20,15 @@ if TYPE_CHECKING:
     from guiders.models.prompted import Prompted
     from guiders.sampling import Sampling
     from guiders.score import TokenLogProbs, token_log_probs
-    from guiders.search import BestOfN, ChunkBeam, ReleasedChunkBeam, Sample
+    from guiders.search import (
+        BestOfN,
+        ChunkBeam,
+        ReleasedChunkBeam,
+        Sample,
+        SuffixRedraws,
+        TokenBeam,
+        TwistedSMC,
+    )
     from guiders.token import (
         AAD,
         ARGS,
@@ -92,10 +100,13 @@ __all__ = [
     "SelfDebias",
     "Speculative",
     "Steered",
+    "SuffixRedraws",
     "Sum",
     "TaskArithmetic",
+    "TokenBeam",
     "TokenLogProbs",
     "TransferQ",
+    "TwistedSMC",
     "generate",
     "token_log_probs",
 ]
@@ -110,7 +121,7 @@ _NAMES = {
     "models.prompted": ("Prompted",),
     "sampling": ("Sampling",),
     "score": ("TokenLogProbs", "token_log_probs"),
-    "search": ("BestOfN", "ChunkBeam", "ReleasedChunkBeam", "Sample"),
+    "search": ("BestOfN", "ChunkBeam", "ReleasedChunkBeam", "Sample", "SuffixRedraws", "TokenBeam", "TwistedSMC"),
     "token": (
         "AAD",
         "AlignDistil",

@@ -223,6 +223,8 @@ class Generation:
         log_ratio: nats; where the search chose among rows, log(this response's probability as drawn / the base's), both
             as in `kl`; None elsewhere. The mean over responses of ``kl_search + log_ratio`` bounds KL(search ‖ base),
             which no sum of `kl` does: a search chooses the path that the sum is taken on.
+        log_weight: of this answer among independent answers to the prompt, where the search weighs them
+            (`Search.log_weight`); None elsewhere.
         computed_passes: this prompt's share of all token positions that were computed: with the rows that had ended,
             padding and empty slots, which are computed to keep shapes static; the prompt itself not counted.
     """
@@ -241,3 +243,4 @@ class Generation:
     log_ratio: float | None = None
     computed_passes: float = 0.0
     notes: dict[str, float] = field(default_factory=dict)
+    log_weight: float | None = None

@@ -7,6 +7,7 @@ import torch
 from guiders.decoding.beam import Beam
 from guiders.errors import GuiderError
 from guiders.kv.lane import Lane
+from guiders.sampling import Sampling
 from guiders.search import Boundary, Search, Selection
 from guiders.value import Chunk
 
@@ -30,8 +31,19 @@ class EqualRows:
         return self.found
 
 
-def check_chunk_ends(search: Search, lanes: Sequence[Lane]) -> None:
-    """Raises GuiderError where rows end their chunks at different lengths, and a model's states can't wait there."""
+def check_search(search: Search, sampling: Sampling, lanes: Sequence[Lane]) -> None:
+    """Can the search be run?
+
+    Raises:
+        GuiderError: it needs draws that differ, and the temperature is 0; it expands chunks of several tokens; rows end their chunks at different lengths,
+            and a model's states can't wait there.
+    """
+    if search.needs_draws and not sampling.temperature:
+        raise GuiderError(
+            f"{type(search).__name__} needs draws that differ, and at temperature=0 all are one; set it above 0"
+        )
+    if search.expands and search.ends.most != 1:
+        raise GuiderError(f"{type(search).__name__} takes the likeliest tokens, and its chunks have several; let one do")
     if search.ends.ragged and (recurrent := [lane.lm.name for lane in lanes if lane.recurrent]):
         raise GuiderError(
             f"{recurrent[0]} has recurrent layers, whose states can't wait where rows end their chunks at different "
@@ -53,6 +65,7 @@ def rows_seen(
     beam: Beam,
     chunk: Chunk,
     values: torch.Tensor,
+    over_base: torch.Tensor | None,
     limits: torch.Tensor,
     chunks: torch.Tensor,
     equal: EqualRows,
@@ -61,7 +74,7 @@ def rows_seen(
     """What the search sees of a chunk's rows.
 
     Args:
-        values: ``[P, S, K]``. limits: ``[P]`` tokens that a response may have. chunks: ``[P]`` boundaries so far.
+        values: ``[P, S, K]``. over_base: of every column (see `Steps`). limits: ``[P]`` tokens that a response may have. chunks: ``[P]`` boundaries so far.
         numbers: the search's own uniform numbers.
     """
     successors = chunk.counts.shape[2]
@@ -75,6 +88,7 @@ def rows_seen(
         values=values.masked_fill(~over, torch.nan) if search.scores == "end" else values,
         before=beam.values,
         log_weights=beam.log_weights.repeat_interleave(successors, 1) + chunk.weights(),
+        log_ratio=beam.log_ratios(chunk, over_base),
         valid=(running[..., None] | (place == 0) | search.copies_ended).flatten(1),
         ended=ended,
         over=over,
@@ -97,6 +111,7 @@ def survivors_seen(beam: Beam, limits: torch.Tensor, chunks: torch.Tensor, numbe
         values=beam.values,
         before=beam.values,
         log_weights=beam.log_weights,
+        log_ratio=beam.over_base,
         valid=torch.ones_like(beam.ended),
         ended=beam.ended,
         over=beam.ended | (beam.lengths >= limits[:, None]),
@@ -109,6 +124,13 @@ def survivors_seen(beam: Beam, limits: torch.Tensor, chunks: torch.Tensor, numbe
         numbers=numbers,
         responses=lambda: beam.responses(no_tokens, nothing[..., None]),
     )
+
+
+def chosen(search: Search, boundary: Boundary) -> list[tuple[int, float | None]]:
+    """Every slot's answer among its survivors, by its place, and its log-weight."""
+    answers = search.choose(boundary)
+    weights = search.log_weight(boundary, answers)
+    return list(zip(answers.tolist(), [None] * len(answers) if weights is None else weights.tolist(), strict=True))
 
 
 def selected(search: Search, boundary: Boundary, shape: tuple[int, int, int]) -> tuple[Selection, bool]:

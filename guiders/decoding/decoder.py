@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from guiders.decoding.beam import Beam
-from guiders.decoding.boundary import EqualRows, check_chunk_ends, rows_seen, rows_wanted, selected, survivors_seen
+from guiders.decoding.boundary import EqualRows, check_search, chosen, rows_seen, rows_wanted, selected, survivors_seen
 from guiders.decoding.request import Request
 from guiders.decoding.stepper import Stepper, Steps
 from guiders.decoding.stops import before_stop, cut_at_stop, whole_characters
@@ -38,7 +38,7 @@ class Decoder:
         self.waves = search.shrinks  # whose survivors are fewer with time: all prompts begin together
         self.requests: list[Request | None] = [None] * slots
         self.lanes = [Lane(lm, *self.shape, columns, fixed=graphs) for lm in guider.models]
-        check_chunk_ends(search, self.lanes)
+        check_search(search, sampling, self.lanes)
         scored = columns + search.scores_cut_with_end
         self.scorer = guider.value.scorer(guider, slots, scored) if guider.value and guider.chooses else None
         self.beam = Beam(slots, search.survivors, self.device, search.revises)
@@ -171,14 +171,16 @@ class Decoder:
             if request:
                 request.chunks += 1
         equal = EqualRows(self.beam, chunk.tokens, chunk.counts)
-        boundary = rows_seen(self.search, self.beam, chunk, values, self.limits, self._chunks(), equal, self._numbers)
+        boundary = rows_seen(
+            self.search, self.beam, chunk, values, taken.over_base, self.limits, self._chunks(), equal, self._numbers
+        )
         selection, identity = selected(self.search, boundary, self.shape)
         rows, parents = selection.rows, selection.rows // self.shape[2]
         if self.trace and taken.changed is not None:
             self.trace.boundary(self.requests, self.beam, chunk, boundary, selection, taken.changed)
-        starts = self.beam.select(
-            parents, rows, chunk, values, taken.kl, taken.over_base, equal.found, selection.kept, selection.log_weights
-        )
+        measured = (values, taken.kl, taken.over_base, equal.found)
+        given = (selection.kept, selection.log_weights, selection.idle)
+        starts = self.beam.select(parents, rows, chunk, *measured, *given)
         self.shape = (self.shape[0], rows.shape[1], self.shape[2])
         if self.guidance:
             self.guidance.commit(parents, rows, self.beam.added, identity)
@@ -232,15 +234,15 @@ class Decoder:
         if selection.finished is not None:
             done = done | selection.finished
         noted = torch.stack([done.long(), left, beam.lengths.amax(1)]).tolist()
-        finished, best = [], None
+        seen = survivors_seen(beam, self.limits, self._chunks(), self._numbers)
+        answers = chosen(self.search, seen) if any(noted[0]) else []
+        finished = []
         for slot, request in enumerate(self.requests):
             if request:
                 over, request.left, request.longest = (column[slot] for column in noted)
                 request.passes += passes[slot]
                 if over:
-                    seen = survivors_seen(beam, self.limits, self._chunks(), self._numbers)
-                    best = best or self.search.choose(seen).tolist()
-                    finished.append((request, self._result(slot, best[slot], request)))
+                    finished.append((request, self._result(slot, *answers[slot], request)))
         return finished
 
     def _passes(self, chunk: Chunk, went_on: torch.Tensor) -> list[int]:
@@ -260,19 +262,19 @@ class Decoder:
         of_lanes = sum(lane.evaluated for lane in self.lanes) + (self.guidance.evaluated if self.guidance else 0)
         return of_lanes + getattr(self.scorer, "evaluated", self.scored)
 
-    def _result(self, slot: int, best: int, request: Request) -> dict:
+    def _result(self, slot: int, best: int, weight: float | None, request: Request) -> dict:
         tokens = self.beam.response(slot, best)
         base, ended = self.guider.base, bool(self.beam.ended[slot, best])
-        reason = ("eos" if tokens[-1] in base.eos_ids else "stop") if ended else "length"
         return {
             "text": before_stop(base.decode(tokens), self.sampling.stop),
             "tokens": tuple(tokens),
-            "finish_reason": reason,
+            "finish_reason": ("eos" if tokens[-1] in base.eos_ids else "stop") if ended else "length",
             "value": None if math.isnan(value := float(self.beam.values[slot, best])) or not self.scorer else value,
             "kl": float(self.beam.kl[slot, best]),
             "log_ratio": float(self.beam.over_base[slot, best]) if self.guider.selects else None,
             "trace": self.trace.result(request, tokens, best) if self.trace else None,
             "notes": self.guidance.notes(slot, best) if self.guidance else {},
+            "log_weight": weight,
         }
 
     def _shrink(self, waiting: int) -> None:

@@ -142,7 +142,8 @@ def _decode(guider: Guider, index: int, prompt: object, sampling: Sampling, cach
         for reader in readers:
             reader.reorder([i for i in chosen for _ in range(successors)])
     seen = survivors_seen(search, beam, added, limit, chunks, partial(numbers_of_search, done))
-    best = beam[int(search.choose(seen)[0])]
+    chosen = search.choose(seen)
+    best, weight = beam[int(chosen[0])], search.log_weight(seen, chosen)
     return Generation(
         index=index,
         text=_shown(base, best.tokens, sampling.stop),
@@ -154,6 +155,7 @@ def _decode(guider: Guider, index: int, prompt: object, sampling: Sampling, cach
         forward_passes=scored + sum(reader.positions for reader in readers),
         seconds=time.perf_counter() - started,
         log_ratio=best.log_ratio if search.rows > 1 else None,
+        log_weight=None if weight is None else float(weight[0]),
         computed_passes=scored + sum(reader.positions for reader in readers),
     )
 

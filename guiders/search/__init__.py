@@ -6,6 +6,9 @@ from guiders.search.ends import Entropy, Punctuation, Tokens
 from guiders.search.protocol import Boundary, ChunkEnd, Search, Selection
 from guiders.search.released import ReleasedChunkBeam
 from guiders.search.sample import Sample
+from guiders.search.suffix_redraws import SuffixRedraws
+from guiders.search.token_beam import TokenBeam
+from guiders.search.twisted_smc import TwistedSMC
 
 __all__ = [
     "BestOfN",
@@ -18,5 +21,8 @@ __all__ = [
     "Sample",
     "Search",
     "Selection",
+    "SuffixRedraws",
+    "TokenBeam",
     "Tokens",
+    "TwistedSMC",
 ]

@@ -49,7 +49,9 @@ class Boundary:
     Attributes:
         values: ``[P, R]`` of the rows as they are now; NaN where the search's `scores` asks for none yet.
         before: ``[P, S]`` of the survivors before the chunk; NaN where only a part of a scored row was kept.
-        log_weights: ``[P, R]`` as given with the last `Selection`, 0 at the beginning.
+        log_weights: ``[P, R]`` as given with the last `Selection`, 0 at the beginning, and what the chunk added: what
+            token guides say (`GuideState.weigh`), and the tokens' log-probabilities where the search `expands`.
+        log_ratio: ``[P, R]`` nats, log(the response's probability as drawn / the base's), as in `Generation.log_ratio`.
         valid: ``[P, R]`` the row holds a hypothesis; a survivor that had ended or reached the limit takes one row.
         ended: ``[P, R]`` with an end token or a stop string. over: ``[P, R]`` ended, or at the token limit.
         counts: ``[P, R]`` tokens that the chunk added. lengths: ``[P, R]`` tokens in all.
@@ -64,6 +66,7 @@ class Boundary:
     values: torch.Tensor
     before: torch.Tensor
     log_weights: torch.Tensor
+    log_ratio: torch.Tensor
     valid: torch.Tensor
     ended: torch.Tensor
     over: torch.Tensor
@@ -88,6 +91,7 @@ class Selection:
             `revises`: fewer than the row has undo a part of the chunk or of what came before, an end included.
             None: all.
         log_weights: ``[P, S']`` that the survivors go on with; None: those of their rows.
+        idle: ``[P, S']`` survivors that are not continued, as if they had ended: empty places of a beam. None: none.
         finished: ``[P]`` the search is done with the prompt. None: where all survivors have ended or are at the limit,
             which ends a prompt in any case.
     """
@@ -95,6 +99,7 @@ class Selection:
     rows: torch.Tensor
     kept: torch.Tensor | None = None
     log_weights: torch.Tensor | None = None
+    idle: torch.Tensor | None = None
     finished: torch.Tensor | None = None
 
 
@@ -138,6 +143,18 @@ class Search(Protocol):
         return False
 
     @property
+    def expands(self) -> bool:
+        """Are a survivor's K successors its K most likely next tokens, the likeliest first, in place of K draws? Chunks
+        are of one token then. Temperature and cuts change nothing, and log-weights gather the tokens'
+        log-probabilities under guidance; a successor beyond the vocabulary has minus infinity."""
+        return False
+
+    @property
+    def needs_draws(self) -> bool:
+        """Does it mean nothing at temperature 0, where all draws of a prompt are one? It is then refused there."""
+        return False
+
+    @property
     def copies_ended(self) -> bool:
         """Does an ended survivor fill all its K rows, as one that goes on does, instead of one?"""
         return False
@@ -155,6 +172,14 @@ class Search(Protocol):
         """``[P]`` which survivor is the answer, asked once a prompt is done: of a boundary whose rows are the
         survivors after the last selection."""
         return boundary.values.argmax(-1)
+
+    def log_weight(self, boundary: Boundary, chosen: torch.Tensor) -> torch.Tensor | None:
+        """``[P]`` log-weights of the answers; asked with the `boundary` of `choose`, and what it chose.
+
+        Given where answers are draws of another law than the one that is meant: Σ w f / Σ w over independent answers
+        to a prompt then estimates the mean of f under that law. None: answers are not weighted.
+        """
+        return None
 
     def divergence(self, tokens: int, limit: int) -> float | None:
         """A response's part of a proven bound of KL(this search ‖ no search), in nats; None where none is proven.

@@ -100,6 +100,8 @@ def record(index: int, asked: Asked, generation: "Generation") -> dict:
         row["wrapped"] = asked.wrapped
     if generation.truncated:
         row["truncated"] = generation.truncated
+    if generation.log_weight is not None:
+        row["log_weight"] = generation.log_weight
     if generation.notes:
         row["notes"] = generation.notes
     if generation.trace is not None:
