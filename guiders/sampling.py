@@ -79,14 +79,14 @@ def _bits(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
 
 
-def prompt_key(tokens: list[int]) -> int:
+def stream_key(tokens: list[int]) -> int:
     """64 bits that identify a prompt by its tokens, so that its random numbers don't depend on its place in a batch."""
     return _bits(",".join(map(str, tokens)))
 
 
 def signed_key(ids: list[int]) -> int:
     """A prompt's 64 bits as a tensor of integers holds them."""
-    key = prompt_key(ids)
+    key = stream_key(ids)
     return key - (1 << 64) if key >= 1 << 63 else key
 
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from reports.about import About
+from reports.about import AboutRun
 from reports.bootstrap import Difference
 from reports.direction import Directions
 from reports.errors import ReportError
 from reports.family import holm
 from reports.run import Run
-from reports.setting import Setting
+from reports.setting import RecordedSetting
 from reports.table import Table
 
 SHOWN = 5
@@ -51,7 +51,7 @@ def combine(runs: list[Run], common: bool = False) -> Run:
         if not keys:
             raise ReportError(f"{' and '.join(names)}: no {split} prompt in common; compare runs of the same task")
     records, trials, missing = [], [], []
-    settings: dict[str, Setting] = {}
+    settings: dict[str, RecordedSetting] = {}
     metrics: dict[str, None] = {}
     for run, name in zip(runs, names, strict=True):
         kept = pd.concat([part[part["key"].isin(shared[s])] for s, part in run.records.groupby("split") if s in splits])
@@ -78,7 +78,7 @@ def combine(runs: list[Run], common: bool = False) -> Run:
         config="\n".join(f"# {name}\n{run.config}" for run, name in zip(runs, names, strict=True)),
         manifest={name: run.manifest for run, name in zip(runs, names, strict=True)},
         directions=_directions(runs, names),
-        about=About.joined([run.about for run in runs]),
+        about=AboutRun.joined([run.about for run in runs]),
     )
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pandas as pd
 
 from reports import missing
-from reports.about import About
+from reports.about import AboutRun
 from reports.direction import Directions
 from reports.errors import ReportError
 from reports.missing import Missing
 from reports.rows import is_signed, read
-from reports.setting import Setting
+from reports.setting import RecordedSetting
 
 RECORD_FIELDS = {
     "prompt": "",
@@ -47,7 +47,7 @@ class Run:
         records: one row per trial and prompt: trial, setting, method, split, seed, key, the record's fields, the
             scores (the columns of ``metrics``), ``preference``, ``len_1``, ``len_2``, ``judge``, ``baseline`` and
             ``length`` in characters. What is missing, NaN or infinite is NaN.
-        settings: setting id -> Setting.
+        settings: setting id -> RecordedSetting.
         metrics: names of the scores, in the order they were met. A task's metric with the name of one of the
             report's own columns is ``task_NAME``, or left out where it repeats that column (``length`` in characters).
         missing: what the trials should hold and do not.
@@ -60,13 +60,13 @@ class Run:
     path: Path
     trials: pd.DataFrame
     records: pd.DataFrame
-    settings: dict[str, Setting]
+    settings: dict[str, RecordedSetting]
     metrics: list[str]
     missing: list[Missing] = field(default_factory=list)
     config: str = ""
     manifest: dict = field(default_factory=dict)
     directions: Directions = field(default_factory=Directions)
-    about: About = field(default_factory=About)
+    about: AboutRun = field(default_factory=AboutRun)
 
     @property
     def splits(self) -> list[str]:
@@ -114,7 +114,7 @@ def load_run(path: str | Path) -> Run:
     )
     frame["selected"] = [bool(trial.get("selected")) for trial in trials]
     frame["trial"] = trials
-    settings = {trial["setting"]: Setting.of(trial) for trial in trials}
+    settings = {trial["setting"]: RecordedSetting.of(trial) for trial in trials}
     config = path / "config.yaml"
     manifest = _json(path / "manifest.json") if (path / "manifest.json").exists() else {}
     said = manifest.get("higher_is_better")
@@ -129,7 +129,7 @@ def load_run(path: str | Path) -> Run:
         config=config.read_text(encoding="utf-8") if config.exists() else "",
         manifest=manifest,
         directions=Directions(said if isinstance(said, dict) else {}),
-        about=About.of(trials, manifest),
+        about=AboutRun.of(trials, manifest),
     )
 
 

@@ -6,7 +6,7 @@ ABBREVIATIONS = {"ivg": "IVG", "eft": "EFT", "cbs": "CBS", "n": "N"}
 
 
 @dataclass(frozen=True)
-class Setting:
+class RecordedSetting:
     """One way of guiding: a trial without its seed and its split.
 
     Attributes:
@@ -31,7 +31,7 @@ class Setting:
     recorded_rows: int | None = None
 
     @classmethod
-    def of(cls, trial: dict) -> "Setting":
+    def of(cls, trial: dict) -> "RecordedSetting":
         """Read a trial's axes; the guider's own configuration wins over the name of an axis."""
         axes = dict(trial.get("settings") or {})
         guider = trial.get("guider") or {}

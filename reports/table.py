@@ -11,7 +11,7 @@ from reports.divergence import of_records
 from reports.errors import ReportError
 from reports.lengths import Adjusted, adjusted_win_rate
 from reports.run import Run
-from reports.setting import Setting
+from reports.setting import RecordedSetting
 
 RATIOS = {
     "tokens_per_second": ("n_tokens", "seconds"),
@@ -40,7 +40,7 @@ class Row:
         selected: chosen for its method on the dev prompts.
     """
 
-    setting: Setting
+    setting: RecordedSetting
     split: str
     n_prompts: int
     seeds: tuple[int, ...]

@@ -212,7 +212,7 @@ class Decoder:
             lengths = self.beam.lengths[..., None] + chunk.counts
             cut = (lengths >= self.limits[:, None, None]) & ~chunk.ended & (chunk.counts > 0)
             scored = chunk.with_end(cut, self.guider.base.tokenizer.eos_token_id)
-        values = torch.where((chunk.counts > 0) | chunk.wanted, self.scorer.score(scored).to(values.dtype), values)
+        values = torch.where(chunk.scored, self.scorer.score(scored).to(values.dtype), values)
         if bool((values.isnan() & (chunk.counts > 0) & self._active()[:, None, None]).any()):
             raise GuiderError(f"a value of {type(self.guider.value).__name__} is not a number; use another dtype")
         return values

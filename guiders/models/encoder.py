@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any, cast
 
 import torch
-from transformers import AutoModel, AutoModelForTextEncoding, AutoTokenizer
+from transformers import AutoModel, AutoModelForTextEncoding, AutoTokenizer, PretrainedConfig
 
 from guiders.errors import GuiderError
 from guiders.kv.exclusive import exclusive
@@ -29,7 +30,7 @@ class Encoder:
         evaluated: tokens read so far, padding included.
     """
 
-    def __init__(self, model, tokenizer, pooling: str = "mean", batch_size: int = 64, name: str = "encoder"):
+    def __init__(self, model: Any, tokenizer: Any, pooling: str = "mean", batch_size: int = 64, name: str = "encoder"):
         if pooling not in POOLING:
             raise GuiderError(f"{name}: pooling={pooling!r} is unknown; choose one of {', '.join(POOLING)}")
         self._model, self.tokenizer, self.pooling = model, tokenizer, pooling
@@ -83,7 +84,7 @@ class Encoder:
         """A language or value model as an encoder, on the same weights."""
 
         def backbone() -> torch.nn.Module:
-            return lm.model.backbone if hasattr(lm.model, "backbone") else lm.model.base_model
+            return cast(torch.nn.Module, getattr(lm.model, "backbone", None) or lm.model.base_model)
 
         return cls(backbone, lm.tokenizer, pooling, name=lm.name)
 
@@ -134,7 +135,7 @@ class Encoder:
 
     def _ids(self, text: str, end: bool) -> list[int]:
         ids = self.tokenizer(text)["input_ids"] or [int(self.tokenizer.pad_token_id or 0)]
-        config = self.model.config.get_text_config()
+        config = cast(PretrainedConfig, self.model.config).get_text_config()
         check_ids(ids, config.vocab_size, self.name)
         found = [getattr(config, name, None) for name in ("n_positions", "max_position_embeddings")]
         longest = min(length for length in (*found, self.tokenizer.model_max_length) if length)

@@ -1,6 +1,7 @@
 """A model with a direction added to the hidden states of one layer, on the weights of the plain one."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -44,10 +45,10 @@ class WithDirection(nn.Module):
         GuiderError: no such layer.
     """
 
-    def __init__(self, model: nn.Module, layer: int, name: str):
+    def __init__(self, model: Any, layer: int, name: str):
         super().__init__()
-        self.shared = model
-        self.direction: torch.Tensor | None = None
+        self.shared: Any = model
+        self.direction = torch.zeros(())
         wanted = model.config.get_text_config().num_hidden_layers
         stacks = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == wanted]
         if not stacks or layer > wanted:
@@ -55,17 +56,18 @@ class WithDirection(nn.Module):
         self._layer = stacks[0][layer - 1]
 
     @property
-    def config(self):
+    def config(self) -> Any:
         return self.shared.config
 
     @property
-    def generation_config(self):
+    def generation_config(self) -> Any:
         return self.shared.generation_config
 
     def get_output_embeddings(self) -> nn.Module | None:
-        return self.shared.get_output_embeddings()
+        found: nn.Module | None = self.shared.get_output_embeddings()
+        return found
 
-    def forward(self, *args, **kwargs):
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
         """As the shared model's, with the direction."""
         hook = self._layer.register_forward_hook(self._add)
         try:
@@ -83,11 +85,11 @@ class WithDirection(nn.Module):
             hook.remove()
         return seen[0].clone()
 
-    def _add(self, layer: nn.Module, given: tuple, out):
+    def _add(self, layer: nn.Module, given: tuple, out: Any) -> Any:
         moved = _hidden(out) + self.direction.to(_hidden(out))
         return (moved, *out[1:]) if isinstance(out, tuple) else moved
 
 
-def _hidden(out) -> torch.Tensor:
+def _hidden(out: Any) -> torch.Tensor:
     """Hidden states ``[rows, n, H]`` of a layer's output, a tensor or a tuple that begins with one."""
     return out[0] if isinstance(out, tuple) else out

@@ -38,7 +38,7 @@ class ARGS(TokenGuide):
     k: int | None = 10
     memory = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_weight(self.weight)
         check_k(self.k)
 

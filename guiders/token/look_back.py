@@ -35,7 +35,7 @@ class LookBack(TokenGuide):
     greedy: bool = False
     memory = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not (math.isfinite(self.alpha) and self.alpha >= 0):
             raise GuiderError(f"look-back: alpha={self.alpha} is out of range; it must be 0 or more")
         check_k(self.k)

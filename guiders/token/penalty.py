@@ -35,7 +35,7 @@ class Penalty(TokenGuide):
     least: int = 1
     memory = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         checks = {
             "theta": (math.isfinite(self.theta) and self.theta > 0, "above 0"),
             "window": (self.window is None or self.window >= 0, "0 or more"),

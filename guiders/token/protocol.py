@@ -58,6 +58,7 @@ class TokenGuide(Protocol):
         Raises:
             GuiderError: it can't, as its settings name what the base's tokenizer lacks.
         """
+        return None
 
     def check(self) -> None:
         """Are its models of the right kind? Asked once the weights may be read.
@@ -125,6 +126,7 @@ class GuideState(Protocol):
 
     def admit(self, slots: list[int], prompts: list) -> None:
         """New prompts take these slots, in any form that `LM.encode_prompt` takes."""
+        return None
 
     @abstractmethod
     def guide(self, view: View) -> torch.Tensor:
@@ -144,12 +146,15 @@ class GuideState(Protocol):
             parents: ``[P, S]`` the survivor that each came from. rows: ``[P, S]`` its row among the S·K of its slot.
             counts: ``[P, S]`` tokens that it keeps of its row's chunk. identity: every survivor goes on as itself.
         """
+        return None
 
     def keep(self, slots: torch.Tensor) -> None:
         """Only these slots go on, in this order: ``[P']``."""
+        return None
 
     def shrink(self, longest: int) -> None:
         """No running response has more than `longest` tokens."""
+        return None
 
     def passes(self, counts: torch.Tensor, survivors: torch.Tensor) -> torch.Tensor:
         """Token positions ``[P]`` that a chunk needed beside those that the decoder counts: of `View.peek`, and one for

@@ -44,7 +44,7 @@ class Rules(TokenGuide):
     seen: float = 0.0
     memory = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("words", "first"):
             object.__setattr__(self, name, _table(name, getattr(self, name)))
         for name in ("end", "seen"):
@@ -75,18 +75,16 @@ def one_token(base: LM, text: str) -> int:
 
 
 def _table(name: str, table: Table) -> dict[str, float]:
+    read: object = table
     if isinstance(table, str):
         try:
             read = json.loads(Path(table).expanduser().read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             why = str(error).strip().splitlines()[0]
             raise GuiderError(f"rules: {name}={table}: {why}; give a JSON file {{string: bias}}") from None
-    else:
-        read = table
-    fine = isinstance(read, Mapping) and all(
+    if not isinstance(read, Mapping) or not all(
         isinstance(text, str) and isinstance(bias, (int, float)) and math.isfinite(bias) for text, bias in read.items()
-    )
-    if not fine:
+    ):
         raise GuiderError(f"rules: {name}={table!r:.80} is no table; give {{string: bias}}, finite numbers")
     return dict(read)
 
@@ -95,9 +93,9 @@ class _State(GuideState):
     def __init__(self, rules: Rules, guider: "Guider"):
         self.rules, base = rules, guider.base
         self.biases = {}  # of every id, ``[V]``
-        for name, table in {"words": rules.words, "first": rules.first}.items():
+        for name, table in (("words", rules.words), ("first", rules.first)):
             self.biases[name] = torch.zeros(guider.vocabulary, dtype=torch.float64, device=base.device)
-            for text, bias in table.items():
+            for text, bias in _table(name, table).items():
                 self.biases[name][one_token(base, text)] += bias
         self.ends = torch.zeros(guider.vocabulary, dtype=torch.float64, device=base.device)
         self.ends[[i for i in base.eos_ids if i < guider.vocabulary]] = rules.end

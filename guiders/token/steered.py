@@ -33,7 +33,7 @@ class Steered(Instead):
     layer: int = 1
     weight: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_weight(self.weight)
         for name in ("positive", "negative"):
             object.__setattr__(self, name, _texts(name, getattr(self, name)))

@@ -26,7 +26,7 @@ class TaskArithmetic(Instead):
     untuned: LM
     weight: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_weight(self.weight)
 
     @cached_property

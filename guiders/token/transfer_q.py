@@ -50,7 +50,7 @@ class TransferQ(TokenGuide):
     on: bool = field(default=True, kw_only=True)
     memory = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_k(self.k)
         checks = {
             "alpha": (math.isfinite(self.alpha) and self.alpha > 0, "above 0"),

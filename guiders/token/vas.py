@@ -34,7 +34,7 @@ class VAS(TokenGuide):
     k: int | None = 20
     memory = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_k(self.k)
         QGuidance(self.model, self.weight)  # holds the weight to its range
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from guiders.guider import Guider
 
 
-class Part:
+class ValuePart:
     """The scorer of a value inside another one, which sees its own values where it asks for those before a chunk.
 
     Args:
@@ -19,7 +19,7 @@ class Part:
             ratio: a value that would want another computes its own.
     """
 
-    def __init__(self, value: Value, guider: "Guider", slots: int, columns: int, taken: int | None = None):
+    def __init__(self, value: Value, guider: "Guider", slots: int, columns: int, taken: tuple[int, int] | None = None):
         scorer = value.scorer(guider, slots, columns)
         if taken is not None and scorer.wants_ratio not in (None, taken):
             scorer = value.scorer(replace(guider, token=None, value=value), slots, columns)
@@ -29,7 +29,7 @@ class Part:
         self._of_rows, self._counts = self.values, self.lengths
 
     @property
-    def wants_ratio(self) -> int | None:
+    def wants_ratio(self) -> tuple[int, int] | None:
         return self.scorer.wants_ratio
 
     @property

@@ -46,6 +46,12 @@ class Chunk:
     over: torch.Tensor | None = None
     stop: tuple[str, ...] = ()
 
+    @property
+    def scored(self) -> torch.Tensor:
+        """``[P, S, K]`` rows whose value may be new: they added a token, or it is wanted."""
+        added = self.counts > 0
+        return added if self.wanted is None else added | self.wanted
+
     def asked(self) -> list[list[bool]]:
         """Is the row's value needed now? ``[P][S·K]``; waits for the device."""
         wanted = self.counts > 0 if self.wanted is None else self.wanted
@@ -83,9 +89,6 @@ class Scorer(Protocol):
 
         @property
         def evaluated(self) -> int: ...
-
-        @property
-        def together(self) -> bool: ...
 
     def admit(self, slots: list[int], prompts: list) -> None:
         """New prompts (texts, messages or ids; a long one as a `guiders.models.prompt.LongPrompt`) take these slots;

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MAX_NEW_TOKENS = 2048
 
 
-class Decoder:
+class AlpacaEvalDecoder:
     """A guider as an AlpacaEval decoder (``fn_completions``).
 
     Args:
@@ -103,7 +103,7 @@ def model_config(name: str, overrides: Sequence[str], chat: bool = False, **comp
         completions_kwargs: handed to the decoder: max_tokens, temperature, top_p, top_k, min_p, typical_p, stop,
             seed.
     """
-    decoder: Callable = Decoder(overrides, chat)
+    decoder: Callable = AlpacaEvalDecoder(overrides, chat)
     return {
         name: {
             "prompt_template": str(resources.files("harness.adapters") / "instruction.txt"),

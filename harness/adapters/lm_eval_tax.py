@@ -13,7 +13,7 @@ from harness.config.schema import Sweep
 from harness.config.task_file import revisions
 from harness.errors import UserError
 from harness.models.pool import Pool
-from harness.records.rows import Rows, as_text
+from harness.records.rows import SignedLines, as_text
 from harness.records.run_folder import write_text
 from harness.trials.trial import Setting
 from reports import tax
@@ -125,7 +125,7 @@ class Tax:
 
     def _is_whole(self, path: Path) -> bool:
         """Whether a setting's files are what was written; else they are set aside, and it is evaluated again."""
-        documents = Rows(path.with_suffix(".jsonl"))
+        documents = SignedLines(path.with_suffix(".jsonl"))
         bad = [found for found in documents.read() if found.fault]
         try:
             tax.read(path)

@@ -13,7 +13,7 @@ STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 @dataclass(frozen=True)
-class Spent:
+class Timing:
     """Seconds by both clocks, and the most bytes held (process: resident; GPU: allocated)."""
 
     wall: float
@@ -34,14 +34,14 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def timed(work, device: torch.device) -> Spent:
+def timed(work, device: torch.device) -> Timing:
     """Run `work()` and say what it took."""
     _reset_peak(device)
     synchronise(device)
     wall, cpu = time.perf_counter(), time.process_time()
     work()
     synchronise(device)
-    return Spent(time.perf_counter() - wall, time.process_time() - cpu, _peak(device))
+    return Timing(time.perf_counter() - wall, time.process_time() - cpu, _peak(device))
 
 
 def _reset_peak(device: torch.device) -> None:

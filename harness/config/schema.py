@@ -77,7 +77,7 @@ class Gold(Part):
     template: str | None = Field(None, description="with {prompt} and {response}; null: chat template or pair of texts")
 
 
-class Published(Part):
+class PublishedFigure(Part):
     """A figure of a publication, shown beside ours."""
 
     metric: str = Field(description="a column of the report, as lc_win_rate")
@@ -183,7 +183,7 @@ def _folder(name: str) -> str:
 
 class Sweep(Part):
     name: Annotated[str, AfterValidator(_folder)] = Field(description="name of the run")
-    run_dir: str = Field(description="folder of the run")
+    run_dir: str = Field(min_length=1, description="folder of the run")
     guider: Names = Field(description="conf/guider names, or YAML files; base is always added")
     seeds: Seeds = Field([0, 1], description="seeds of the test trials")
     task: Task
@@ -201,7 +201,7 @@ class Sweep(Part):
     )
     record: Record = Field(default_factory=Record)
     models: Literal["named", "tiny"] = Field("named", description="tiny: random models in place of published ones")
-    published: list[Published] = Field([], description="figures to show beside ours")
+    published: list[PublishedFigure] = Field([], description="figures to show beside ours")
 
 
 def validated(schema: type[BaseModel], values: dict) -> Any:

@@ -14,12 +14,12 @@ from harness.gate.accepted import read as read_accepted
 from harness.gate.figures import run_figures, setting_names
 from harness.gate.metrics import columns, directed, metrics, refuse_unmeasured
 from harness.records.run_folder import RunFolder
-from reports.gate.same_models import Difference, Rows, SameModels, difference
+from reports.gate.same_models import RecordDifference, Rows, SameModels, difference
 from reports.gate.statistics import GateResult, compare, record
 from reports.run import Run, load_run
 
 if TYPE_CHECKING:
-    from harness.verbs.gate import Gate
+    from harness.gate.config import Gate
 
 ACCEPTED = Path("baselines/accepted.yaml")
 NOT_DECODED = "decoding"  # accepts that the earlier code does not run the change's command, or read its models
@@ -85,7 +85,7 @@ def _by_code(code: Path, run: Path, told: str, file: Path | None) -> tuple[Path 
     return out, accepted, told
 
 
-def _differences(before: Run, after: Run, split: str | None, accepted: list[Accepted]) -> Iterator[Difference]:
+def _differences(before: Run, after: Run, split: str | None, accepted: list[Accepted]) -> Iterator[RecordDifference]:
     sides = [_rows(run, split) for run in (before, after)]
     for setting in sorted(set(sides[0]) | set(sides[1])):
         entries = [entry for entry in accepted if entry.covers(setting)]

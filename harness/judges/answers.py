@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 
 from harness.errors import UserError
-from harness.records.rows import Rows
+from harness.records.rows import SignedLines
 
 Key = tuple[str, str, str]
 PLACE = "answers"  # wherever the file lies, and whatever it is called
@@ -38,7 +38,7 @@ class Answers:
     """
 
     def __init__(self, path: str | os.PathLike, secret: str | None = None, mend: bool = False):
-        self.lines = Rows(path, place=PLACE, texts=("model", "base_url", "request"))
+        self.lines = SignedLines(path, place=PLACE, texts=("model", "base_url", "request"))
         self._secret = secret
         found = list(self.lines.read())
         bad = [read for read in found if read.fault or not {"choice", "reason"} <= (read.row or {}).keys()]

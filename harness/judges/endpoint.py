@@ -6,7 +6,7 @@ import json
 import random
 import time
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 from harness.errors import UserError
 from harness.judges.address import check_url
@@ -62,19 +62,20 @@ class Endpoint:
         self._key, self._retries, self._backoff, self._timeout = key, retries, backoff, timeout
         self._interval = 60 / requests_per_minute if requests_per_minute else 0.0
         self._next_start = 0.0
-        self._client = None
         import openai
 
         self._openai = openai
+        self._client: openai.AsyncOpenAI | None = None
 
-    async def __aenter__(self):
+    async def __aenter__(self) -> Self:
         self._client = self._openai.AsyncOpenAI(
             api_key=self._key or "none", base_url=self.base_url, max_retries=0, timeout=self._timeout
         )
         return self
 
-    async def __aexit__(self, *_):
-        await self._client.close()
+    async def __aexit__(self, *_: object) -> None:
+        if self._client is not None:
+            await self._client.close()
 
     async def ask(self, body: dict) -> tuple[dict, dict | None]:
         """The first choice of the answer and its token usage.
@@ -83,7 +84,8 @@ class Endpoint:
             Failed: no answer after all retries, or a refusal that a retry would not change.
             UserError: the server refuses the key, or does not know the model: no request can succeed.
         """
-        for attempt in range(self._retries + 1):
+        attempt = 0
+        while True:
             await self._pace()
             try:
                 return await self._send(body)
@@ -94,6 +96,7 @@ class Endpoint:
                 if wait > LONGEST_WAIT:
                     raise Failed(f"{retry.reason}, and asks to wait {wait:.0f} s", server_down=True) from None
             await asyncio.sleep(max(wait, min(60, self._backoff * 2**attempt) * random.uniform(0.5, 1)))
+            attempt += 1
 
     async def _pace(self) -> None:
         if self._interval:
@@ -103,13 +106,14 @@ class Endpoint:
             await asyncio.sleep(start - now)
 
     async def _send(self, body: dict) -> tuple[dict, dict | None]:
-        openai = self._openai
+        openai, client = self._openai, self._client
+        assert client is not None
         path = "/chat/completions" if "messages" in body else "/completions"
         try:
             # The client's typed methods spend half of a request's time on checking our body and modelling the answer.
             # Its own timeout starts anew with every byte.
             async with asyncio.timeout(self._timeout):
-                answer = await self._client.post(path, body=body, cast_to=object)
+                answer = await client.post(path, body=body, cast_to=object)
             answer = _storable(answer)
         except TimeoutError:
             raise _Retry(f"no whole answer in {self._timeout:g} s") from None

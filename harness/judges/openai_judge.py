@@ -124,12 +124,11 @@ class OpenAIJudge:
             broken.note(str(failed) if failed.server_down else None)
             return {"reason": str(failed)}
         broken.note(None)
+        reason: str | None = None
         try:
             self.annotator.parse(question, choice)
         except UnparsableAnswer as error:
             reason = str(error)
-        else:
-            reason = None
         seconds = round(time.monotonic() - began, 3)
         return {"choice": choice, "usage": usage, "seconds": seconds, "reason": reason}
 

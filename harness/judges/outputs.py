@@ -42,7 +42,7 @@ def read_outputs(path: str | Path, instructions: list[str] | None = None) -> Out
 def _from_records(path: Path, instructions: list[str] | None) -> dict[str, str]:
     if not path.is_file():
         raise UserError(f"{path}: no such records; give runs/NAME/records/TRIAL.jsonl or a JSON list of outputs")
-    found = {}
+    found: dict[str, str] = {}
     # a copy elsewhere is a file of the user's own, which no checksum holds
     for row in _rows(path) if path.parent.name == "records" else Lines(path):
         prompt, index = str(row.get("prompt", "")), row.get("index")

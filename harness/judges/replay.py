@@ -3,18 +3,22 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.errors import UserError
 from harness.judges.answers import Answers, request_hash
 from harness.judges.openai_judge import judgements
 from harness.records.judgement import Judgement, Pair
 
+if TYPE_CHECKING:
+    from harness.adapters.annotators import Annotator
+
 
 @dataclass(frozen=True)
 class Recorded:
     """The recorded answers to the questions about some pairs; ``rows`` as in `Answers`, one for each question."""
 
-    annotator: object
+    annotator: "Annotator"
     model: str
     base_url: str
     questions: list
@@ -88,7 +92,7 @@ class ReplayJudge:
                 f"{path}: {len(unusable)} of {len(pairs)} judgements are not recorded, the first for instruction "
                 f"{min(unusable)} ({pairs[min(unusable)].key}); ask for them with judge=openai"
             )
-        return Recorded(annotator, model, base_url, questions, rows)
+        return Recorded(annotator, model, base_url, questions, [row for row in rows if row is not None])
 
 
 def _the_only(name: str, found: set[str], path: Path) -> str:

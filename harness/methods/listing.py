@@ -8,7 +8,7 @@ from harness.config.compose import choices, compose
 from harness.errors import UserError
 from harness.methods.method import Method, method
 from harness.methods.references import citation
-from harness.trials.trial import AXIS, MODEL
+from harness.trials.grid import AXIS, MODEL
 
 PARTS = ("token", "value", "search")
 

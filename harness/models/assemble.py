@@ -68,6 +68,11 @@ def search_rows(config: dict) -> int:
         return math.prod(factors)
     search = assemble(config["search"], lambda spec, place: None, "search")
     rows = getattr(search, "rows", None)
+    if rows is None and not (hasattr(search, "survivors") and hasattr(search, "successors")):
+        target = config["search"].get("_target_")
+        raise UserError(
+            f"guider.search: {target} makes no search but a {type(search).__name__}; name a class of searches"
+        )
     return int(search.survivors * search.successors if rows is None else rows)
 
 

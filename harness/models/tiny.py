@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.models import build_cache as cache
-from harness.models.catalog import MODELS, Published
+from harness.models.catalog import MODELS, HubModel
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -63,7 +63,7 @@ def folder(path: str | None, labels: int | None = None) -> str | None:
     return str(cache.entry(cache.root() / "tiny", name, lambda out: _make(path, entry, labels, out), print))
 
 
-def _make(path: str, entry: Published, labels: int | None, out: Path) -> None:
+def _make(path: str, entry: HubModel, labels: int | None, out: Path) -> None:
     import torch
 
     from guiders.models.value_model import ValueModel

@@ -10,7 +10,7 @@ from reports.rows import Read, place_of, read, signed
 from reports.whole_file import replace
 
 
-class Rows(Lines):
+class SignedLines(Lines):
     """A file of signed rows: of records, scores, judgements, a judge's answers or the alignment tax (`reports.rows`).
 
     Args:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from harness.errors import UserError
-from harness.records.rows import Rows
+from harness.records.rows import SignedLines
 from harness.trials.trial import Trial
 from reports.rows import is_signed
 from reports.whole_file import replace
@@ -49,6 +49,8 @@ class RunFolder:
             else:
                 said = f"cannot be locked ({error.strerror}); choose a folder on another file system with run_dir=PATH"
             raise UserError(f"run_dir={self.path}: {said}") from None
+        for left_behind in self.path.rglob(".*.part"):  # by a sweep that was killed
+            left_behind.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Let another sweep have the folder."""
@@ -60,19 +62,19 @@ class RunFolder:
     def report(self) -> Path:
         return self.path / "report"
 
-    def records(self, trial: str) -> Rows:
+    def records(self, trial: str) -> SignedLines:
         return self._rows("records", trial)
 
-    def scores(self, trial: str) -> Rows:
+    def scores(self, trial: str) -> SignedLines:
         return self._rows("scores", trial)
 
-    def judgements(self, trial: str) -> Rows:
+    def judgements(self, trial: str) -> SignedLines:
         return self._rows("judgements", trial)
 
-    def _rows(self, kind: str, trial: str) -> Rows:
-        return Rows(self.path / kind / f"{trial}.jsonl", must_be_signed=is_signed(self.path))
+    def _rows(self, kind: str, trial: str) -> SignedLines:
+        return SignedLines(self.path / kind / f"{trial}.jsonl", must_be_signed=is_signed(self.path))
 
-    def rows(self, lines: Rows, last: bool = False) -> dict[str, dict]:
+    def rows(self, lines: SignedLines, last: bool = False) -> dict[str, dict]:
         """key -> the first row with that key; ``last``: the last one, for scores and judgements, made anew at need.
 
         Raises:

@@ -84,7 +84,7 @@ def recorded_samples(plan: Plan, job: Job) -> int:
 
 def seconds_per_row(plan: Plan, jobs: list[Job]) -> dict[str, float]:
     """method -> mean decoding seconds of a recorded sample, for each row of its search."""
-    found = defaultdict(list)
+    found: dict[str, list[float]] = defaultdict(list)
     for job in jobs:
         rows = plan.run.rows(plan.run.records(job.trial.id)).values()
         found[job.trial.method] += [row["seconds"] / job.trial.rows for row in rows]

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator
 
-from harness.records.rows import Rows
+from harness.records.rows import SignedLines
 from harness.records.run_folder import RunFolder
 from reports.rows import Read
 
@@ -50,7 +50,7 @@ class RejectedRows:
         if len(found) > NAMED:
             yield f"warning: {self.run.path}: {len(found) - NAMED} more rows were set aside; see */*.rejected.jsonl"
 
-    def _bad(self, rows: Rows) -> Iterator[Read]:
+    def _bad(self, rows: SignedLines) -> Iterator[Read]:
         for found in rows.read():
             self.unsigned += not found.signed and not found.fault
             values = (found.row or {}).get("scores", {})
@@ -59,7 +59,7 @@ class RejectedRows:
             elif not all(isinstance(value, (int, float)) and math.isfinite(value) for value in values.values()):
                 yield Read(found.number, found.line, found.row, found.signed, "a score that is no finite number")
 
-    def _reject(self, rows: Rows, bad: Iterable[Read]) -> None:
+    def _reject(self, rows: SignedLines, bad: Iterable[Read]) -> None:
         bad = list(bad)
         rows.reject(bad)
         aside = rows.rejected.path.name
@@ -68,7 +68,7 @@ class RejectedRows:
         ]
 
 
-def _without(rows: Rows, keys: Iterable[str]) -> Iterator[Read]:
+def _without(rows: SignedLines, keys: Iterable[str]) -> Iterator[Read]:
     """The rows that speak of a response that is not there."""
     there = set(keys)
     for found in rows.read():

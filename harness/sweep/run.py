@@ -11,13 +11,13 @@ from harness.models.pool import Resolver
 from harness.progress import Display, duration
 from harness.records.judgement import TOO_MANY_MISSING
 from harness.records.manifest import Manifest
+from harness.records.report import compile_run
 from harness.records.run_folder import RunFolder, write_text
 from harness.sweep.judging import Judging
 from harness.sweep.plan import Job, Plan
 from harness.sweep.rejected import RejectedRows
 from harness.sweep.selection import best_settings
 from harness.trials.composed import ComposedSweep
-from harness.verbs.report import compile_run
 from reports.direction import Directions
 from reports.guard import Guard
 

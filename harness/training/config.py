@@ -38,12 +38,12 @@ class Data(Part):
     long_rows: Literal["cut", "drop"] = Field("cut", description="what is done with a longer row")
 
 
-class Lora(Part):
+class LoraSpec(Part):
     rank: Annotated[int, Field(ge=0)] = Field(0, description="of the update; 0: all weights are trained")
     alpha: Count = Field(32, description="the update is scaled by alpha / rank")
 
 
-class Stage(Part):
+class TrainingStage(Part):
     """One training: AdamW with a linear warm-up and a cosine decay."""
 
     epochs: Count = Field(1, description="passes over the rows")
@@ -53,22 +53,22 @@ class Stage(Part):
     weight_decay: Annotated[float, Field(ge=0)] = Field(0.01, description="AdamW's")
 
 
-class Sft(Stage):
+class SftStage(TrainingStage):
     name: Literal["sft"] = "sft"
-    lora: Lora = Lora()
+    lora: LoraSpec = LoraSpec()
 
 
-class Dpo(Stage):
+class DpoStage(TrainingStage):
     name: Literal["dpo"] = "dpo"
     beta: Positive = Field(0.1, description="strength of the KL penalty to the untuned model")
-    lora: Lora = Lora()
+    lora: LoraSpec = LoraSpec()
 
 
-class Reward(Stage):
+class RewardStage(TrainingStage):
     name: Literal["reward"] = "reward"
 
 
-class Search(Part):
+class RoundSearch(Part):
     """How the guided rounds search."""
 
     width: Count = Field(4, description="W")
@@ -76,7 +76,7 @@ class Search(Part):
     length: Count = Field(5, description="L, in tokens")
 
 
-class Fudge(Stage):
+class FudgeStage(TrainingStage):
     name: Literal["fudge"] = "fudge"
     head: Literal["scalar", "vocab"] = Field("scalar", description="V(y≤t), or Q(y<t, ·) over the whole vocabulary")
     loss: Literal["mse", "bce"] | None = Field(None, description="null: bce where all rewards are 0 or 1, else mse")
@@ -88,27 +88,32 @@ class Fudge(Stage):
     rounds: Count = Field(1, description="the first samples from the base, each further one from the guided policy")
     samples: Count | None = Field(None, description="responses to sample in a round; null: one for each prompt")
     sampling: SamplingSpec = SamplingSpec()
-    search: Search = Search()
+    search: RoundSearch = RoundSearch()
     tuned: Model = Field(ModelSpec(), description="guides the tokens of the rounds after the first; null: value alone")
     untuned: Model = Field(ModelSpec(), description="its untuned counterpart")
     weight: Weight = Field(1.0, description="weight of that guidance")
 
 
-class Pair(Part):
+class PairStages(Part):
     name: Literal["pair"] = "pair"
-    sft: Sft
-    dpo: Dpo
+    sft: SftStage
+    dpo: DpoStage
 
 
-class All(Part):
+class AllStages(Part):
     name: Literal["all"] = "all"
-    sft: Sft
-    dpo: Dpo
-    fudge: Fudge
+    sft: SftStage
+    dpo: DpoStage
+    fudge: FudgeStage
+
+
+Choice = Annotated[SftStage | DpoStage | RewardStage | FudgeStage | PairStages | AllStages, Field(discriminator="name")]
 
 
 class Train(Part):
-    train: Annotated[Sft | Dpo | Reward | Fudge | Pair | All, Field(discriminator="name")]
+    train: Annotated[
+        SftStage | DpoStage | RewardStage | FudgeStage | PairStages | AllStages, Field(discriminator="name")
+    ]
     data: Annotated[Data, BeforeValidator(_as_path)]
     base: Model
     out: str | None = Field(None, description="folder of the trained model")
@@ -118,8 +123,10 @@ class Train(Part):
     device: str = Field("cpu", description="cpu, cuda, cuda:1, mps")
 
     @property
-    def stages(self) -> dict[str, Stage]:
+    def stages(self) -> list[TrainingStage]:
         """The trainings to be done, in their order."""
-        if isinstance(self.train, Pair | All):
-            return {name: getattr(self.train, name) for name in ("sft", "dpo", "fudge") if hasattr(self.train, name)}
-        return {self.train.name: self.train}
+        if isinstance(self.train, PairStages):
+            return [self.train.sft, self.train.dpo]
+        if isinstance(self.train, AllStages):
+            return [self.train.sft, self.train.dpo, self.train.fudge]
+        return [self.train]

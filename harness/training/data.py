@@ -4,9 +4,10 @@ import csv
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from harness.config.nearest import nearest
 from harness.errors import UserError
@@ -75,7 +76,7 @@ def split(rows: list[dict], share: float, seed: int) -> Rows:
     raise UserError(f"held_out={share}: {len(rows)} rows leave one side empty; give more rows or another share")
 
 
-def shorten(rows: list[dict], data: Data, length) -> tuple[list[dict], int, int]:
+def shorten(rows: list[dict], data: Data, length: Callable[[dict], int]) -> tuple[list[dict], int, int]:
     """Count the rows that are too long; drop them where ``data.long_rows`` says so (the trainers cut the others).
 
     Args:
@@ -95,6 +96,7 @@ def shorten(rows: list[dict], data: Data, length) -> tuple[list[dict], int, int]
 
 def _source(data: Data) -> Iterator[tuple[str, dict]]:
     """(place, row) of every row: the place is FILE:LINE, or a row's number where there are no lines."""
+    assert data.path is not None  # `read` has said so
     path = Path(data.path).expanduser()
     if path.is_file():
         if path.suffix not in FORMATS:
@@ -114,7 +116,7 @@ def _csv(path: Path) -> Iterator[tuple[str, dict]]:
             for row in reader:
                 place, before = f"{path}:{before + 1}", reader.line_num
                 if None in row or None in row.values():
-                    cells = len(reader.fieldnames)
+                    cells = len(reader.fieldnames or ())
                     raise UserError(f"{place}: another number of cells than the header's {cells}; mend the line")
                 yield place, row
         except (csv.Error, UnicodeDecodeError) as error:
@@ -162,7 +164,7 @@ def _check_columns(place: str, row: dict, wanted: dict[str, str]) -> None:
 
 
 def _value(place: str, row: dict, name: str, column: str) -> str | float:
-    value = row.get(column)
+    value: Any = row.get(column)
     if name == "reward":
         try:
             number = float(value)

@@ -8,21 +8,27 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from harness.errors import UserError
 from harness.records.run_folder import write_text
 from harness.training import config
 
+if TYPE_CHECKING:
+    from guiders import Guider, Sampling
+    from guiders.training.schedule import Progress
+
 Score = Callable[[Sequence[str], Sequence[str]], Sequence[float]]
 
 
-def scorer(settings: config.Fudge, device: str) -> Score:
+def scorer(settings: config.FudgeStage, device: str) -> Score:
     """``(prompts, responses) -> rewards`` from ``train.reward``.
 
     Raises:
         UserError: a function that does not import, or a classifier that does not load.
     """
-    target, arguments = settings.reward, settings.reward_args
+    target, arguments = settings.reward or "", settings.reward_args
     module, colon, function = target.rpartition(":")
     if not colon:
         from guiders import Classifier
@@ -36,18 +42,28 @@ def scorer(settings: config.Fudge, device: str) -> Score:
     return functools.partial(found, **arguments)
 
 
-def _module(name: str):
+def _module(name: str) -> ModuleType:
     path = Path(name).expanduser()
     if path.suffix != ".py":
         return importlib.import_module(name)
     spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is no Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module
     spec.loader.exec_module(module)
     return module
 
 
-def sampled(path: Path, guider, prompts: list[str], sampling, score: Score, reward: str, progress) -> list[dict]:
+def sampled(
+    path: Path,
+    guider: "Callable[[], Guider]",
+    prompts: list[str],
+    sampling: "Sampling",
+    score: Score,
+    reward: str | None,
+    progress: "Progress",
+) -> list[dict]:
     """A round's rows ``{"prompt", "response", "reward"}``; read back from ``path`` where they are there.
 
     Args:

@@ -8,9 +8,9 @@ from harness.errors import UserError
 NEW = re.compile(r"new:(\d+)x(\d+)x(\d+)x(\d+)")
 
 
-def is_new(path: str | None) -> bool:
+def is_new(path: str) -> bool:
     """Whether a model is to be made, as ``new:WIDTHxLAYERSxHEADSxVOCABULARY``."""
-    return bool(path) and path.startswith("new:")
+    return path.startswith("new:")
 
 
 def make(path: str, rows: list[dict], positions: int, seed: int, folder: Path) -> str:

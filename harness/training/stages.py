@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from guiders.errors import GuiderError
 from guiders.training.checkpoint import Checkpoints
@@ -12,6 +13,9 @@ from harness.models.pool import Resolver
 from harness.training import config
 from harness.training.data import Rows
 from harness.training.session import Session
+
+if TYPE_CHECKING:
+    from guiders.models.value_model import ValueModel
 
 
 class Trainer:
@@ -35,7 +39,7 @@ class Trainer:
             raise UserError(f"{name}: not set; give {name}=PATH, a model's folder or its name on the hub")
         return self.resolver.folder(model.model_dump(), name)
 
-    def tokenizer(self, path: str):
+    def tokenizer(self, path: str) -> Any:
         """A model's tokenizer; one without a padding token pads with the end of text.
 
         Raises:
@@ -53,7 +57,7 @@ class Trainer:
             tokenizer.pad_token = tokenizer.eos_token
         return tokenizer
 
-    def load(self, path: str, auto: str = "AutoModelForCausalLM", **more):
+    def load(self, path: str, auto: str = "AutoModelForCausalLM", **more: Any) -> Any:
         """The weights of a model, on the device, for one of transformers' auto classes.
 
         Raises:
@@ -76,7 +80,7 @@ class Trainer:
             raise UserError(f"{path}: can't be loaded ({str(error).strip().splitlines()[0]})") from None
         return model.to(self.spec.device)
 
-    def options(self, stage: str, settings: config.Stage) -> dict:
+    def options(self, stage: str, settings: config.TrainingStage) -> dict:
         """What the trainers of ``guiders.training`` take besides model, tokenizer and rows."""
         fields = ("epochs", "batch_size", "learning_rate", "warmup", "weight_decay")
         return {
@@ -92,21 +96,21 @@ class Trainer:
         figures = self.session.done(stage)
         return train() if figures is None else figures
 
-    def sft(self, settings: config.Sft, rows: Rows, base: str, name: str = "") -> dict:
+    def sft(self, settings: config.SftStage, rows: Rows, base: str, name: str = "") -> dict:
         """Supervised fine-tuning; with LoRA the update is merged into the weights at the end."""
         from guiders.training import held_out, sft
 
         def train() -> dict:
             tokenizer, model = self.tokenizer(base), self.load(base)
-            model = sft.train(model, tokenizer, rows.train, lora=lora(settings), **self.options("sft", settings))
-            model = model.merge_and_unload() if settings.lora.rank else model
+            trained: Any = sft.train(model, tokenizer, rows.train, lora=lora(settings), **self.options("sft", settings))
+            model = trained.merge_and_unload() if settings.lora.rank else trained
             figures = held_out.likelihood(model, tokenizer, rows.held_out, max_length=self.spec.data.max_length)
             self.session.finish("sft", _saves(model, tokenizer), figures, name)
             return figures
 
         return self.once("sft", train)
 
-    def dpo(self, settings: config.Dpo, rows: Rows, untuned: str, name: str = "") -> dict:
+    def dpo(self, settings: config.DpoStage, rows: Rows, untuned: str, name: str = "") -> dict:
         """Direct preference optimisation of the untuned model; with LoRA an adapter on it is saved."""
         from guiders.training import dpo, held_out
 
@@ -114,7 +118,7 @@ class Trainer:
             tokenizer, model = self.tokenizer(untuned), self.load(untuned)
             length = self.spec.data.max_length
 
-            def ratios(model):
+            def ratios(model: Any) -> Any:
                 sides = (
                     held_out.log_probs(model, tokenizer, rows.held_out, side, max_length=length)
                     for side in ("chosen", "rejected")
@@ -134,7 +138,7 @@ class Trainer:
 
         return self.once("dpo", train)
 
-    def reward(self, settings: config.Reward, rows: Rows, base: str) -> dict:
+    def reward(self, settings: config.RewardStage, rows: Rows, base: str) -> dict:
         """A Bradley-Terry reward model."""
         from guiders.training import held_out, reward
 
@@ -149,7 +153,9 @@ class Trainer:
 
         return self.once("reward", train)
 
-    def value(self, settings: config.Fudge, rows: Rows, start: str, stage: str, save: bool, name: str = "") -> dict:
+    def value(
+        self, settings: config.FudgeStage, rows: Rows, start: str, stage: str, save: bool, name: str = ""
+    ) -> dict:
         """An explicit value.
 
         Args:
@@ -173,7 +179,7 @@ class Trainer:
 
         return self.once(stage, train)
 
-    def value_model(self, path: str, kind: str):
+    def value_model(self, path: str, kind: str) -> "ValueModel":
         """The value model of a folder, or a new head on a language model's backbone."""
         from guiders.models.value_model import ValueModel
 
@@ -188,11 +194,11 @@ class Trainer:
         return model
 
 
-def lora(settings: config.Sft | config.Dpo) -> Lora | None:
+def lora(settings: config.SftStage | config.DpoStage) -> Lora | None:
     return Lora(rank=settings.lora.rank, alpha=settings.lora.alpha) if settings.lora.rank else None
 
 
-def _saves(model, tokenizer, method: str = "save_pretrained") -> Callable[[Path], None]:
+def _saves(model: Any, tokenizer: Any, method: str = "save_pretrained") -> Callable[[Path], None]:
     def save(folder: Path) -> None:
         getattr(model, method)(folder)
         tokenizer.save_pretrained(folder)
@@ -200,7 +206,7 @@ def _saves(model, tokenizer, method: str = "save_pretrained") -> Callable[[Path]
     return save
 
 
-def _name_base(model, untuned: str, name: str) -> None:
+def _name_base(model: Any, untuned: str, name: str) -> None:
     """Say in the adapter which model it belongs to: the one beside it where the two are saved together."""
     settings = copy.copy(model.peft_config["default"])
     local = Path(untuned)
@@ -209,7 +215,7 @@ def _name_base(model, untuned: str, name: str) -> None:
     model.peft_config["default"] = settings
 
 
-def _memory(model) -> dict[str, int]:
+def _memory(model: Any) -> dict[str, int]:
     """Bytes of tuned and untuned in memory, on one set of weights and as two models."""
     from guiders.models.adapter import weight_bytes
 

@@ -7,7 +7,8 @@ from harness.config.compose import compose
 from harness.config.schema import Sweep, validated
 from harness.config.task_file import with_dev
 from harness.models import tiny
-from harness.trials.trial import Setting, settings_of
+from harness.trials.grid import settings_of
+from harness.trials.trial import Setting
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,7 @@
 
 import os
 
-from harness.config.help import show_options
 from harness.config.question import refuse_another
-from harness.config.schema import Sweep
 from harness.models.pool import Resolver
 from harness.records.manifest import Manifest
 from harness.records.run_folder import RunFolder
@@ -18,9 +16,6 @@ from harness.trials.composed import composed_sweep
 
 def main(arguments: list[str]) -> int:
     """``python -m harness sweep [--dry-run] [key=value ...]``"""
-    if {"-h", "--help"} & set(arguments):
-        show_options("sweep", Sweep, {"--dry-run": "print the trials, what is done and the time left; run nothing"})
-        return 0
     os.environ.setdefault("TQDM_DISABLE", "1")  # other packages' bars; the sweep has its own
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

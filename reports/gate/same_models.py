@@ -20,7 +20,7 @@ Rows = Mapping[tuple[str, int, str], Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
-class Difference:
+class RecordDifference:
     """How one setting's records differ.
 
     Attributes:
@@ -58,7 +58,7 @@ class SameModels:
         figures: of the gate on tight tolerances, None where nothing differs.
     """
 
-    differences: tuple[Difference, ...]
+    differences: tuple[RecordDifference, ...]
     share: float
     figures: GateResult | None = None
 
@@ -85,7 +85,7 @@ class SameModels:
         return EXIT_CODES[self.verdict]
 
 
-def difference(setting: str, before: Rows, after: Rows, accepted: Collection[str] = (), meant=()) -> Difference:
+def difference(setting: str, before: Rows, after: Rows, accepted: Collection[str] = (), meant=()) -> RecordDifference:
     """Compare the records of one setting in two runs.
 
     Args:
@@ -106,7 +106,7 @@ def difference(setting: str, before: Rows, after: Rows, accepted: Collection[str
         first = first or place
         fields.update(beyond)
         unmeant += bool(beyond - set(accepted)) and not (TEXT in beyond and TEXT in accepted)
-    return Difference(
+    return RecordDifference(
         setting=setting,
         records=len(both),
         differ=differ,

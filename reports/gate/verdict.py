@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from xml.etree import ElementTree
 
-from reports.gate.same_models import Difference, SameModels
+from reports.gate.same_models import RecordDifference, SameModels
 from reports.gate.statistics import GateResult, GateRow
 
 LEGEND = (
@@ -107,13 +107,13 @@ def _suites(suite: ElementTree.Element, rows: Iterable[GateRow]) -> str:
     return ElementTree.tostring(suites, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def _difference_row(one: Difference) -> str:
+def _difference_row(one: RecordDifference) -> str:
     first = f"{one.first[0]}, seed {one.first[1]}, prompt {one.first[2]}" if one.first else ""
     counts = [str(n) for n in (one.records, one.differ, one.rounding, one.lost, one.added)]
     return "| " + " | ".join([_cell(one.setting), *counts, _cell(_fields(one)), _cell(first)]) + " |"
 
 
-def _fields(one: Difference) -> str:
+def _fields(one: RecordDifference) -> str:
     """How many records differ in which field."""
     told = [f"{name} {count}" for name, count in list(one.fields.items())[:MOST_FIELDS]]
     return ", ".join([*told, *(["…"] if len(one.fields) > MOST_FIELDS else [])])

@@ -33,7 +33,7 @@ def shipped() -> list[dict]:
 
 
 @dataclass(frozen=True)
-class Difference:
+class InstructionDifference:
     """How a set of instructions differs from AlpacaEval's.
 
     Attributes:
@@ -57,12 +57,12 @@ class Difference:
         return "; ".join(said) or "AlpacaEval's 805 instructions"
 
 
-def difference(instructions: Sequence[str]) -> Difference:
+def difference(instructions: Sequence[str]) -> InstructionDifference:
     """Compare instructions with the shipped table."""
     place = {row["sha256"]: index for index, row in enumerate(shipped())}
     found = [place.get(sha256(instruction)) for instruction in instructions]
     known = [index for index in found if index is not None]
-    return Difference(
+    return InstructionDifference(
         missing=tuple(sorted(set(place.values()) - set(known))),
         unknown=tuple(row for row, index in enumerate(found) if index is None),
         moved=known != sorted(known),

@@ -13,7 +13,7 @@ from tiny_models import END, VOCAB, words
 from guiders import LM, ChunkBeam, Guider, Implicit, ImplicitValue, Sampling, generate
 from guiders.laws import follows
 from guiders.laws.tabular import TabularLM, optimal_logits
-from guiders.sampling import prompt_key, uniforms
+from guiders.sampling import stream_key, uniforms
 
 torch.set_num_threads(1)
 LETTERS = (0, 1, 2, END)  # what the tabular language is written in: a, b, c and the end
@@ -45,7 +45,7 @@ def log_prob(logits: torch.Tensor, prompt: list[int], tokens) -> float:
 def brute_force(tables, prompt, search, limit, seed):
     """Chunk beam search in plain Python: at every boundary the rows as (tokens, value, kept, ended)."""
     base, tuned, untuned = tables
-    key = prompt_key(prompt)
+    key = stream_key(prompt)
     key = key - (1 << 64) if key >= 1 << 63 else key
     beam, done, tree = [()] * search.width, 0, []
 

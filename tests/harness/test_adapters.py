@@ -14,8 +14,8 @@ from harness.config.compose import compose
 from harness.config.schema import Sweep, validated
 from harness.errors import UserError
 from harness.records.lines import Lines
+from harness.trials.grid import settings_of
 from harness.trials.one_guider import _one_setting, one_guider
-from harness.trials.trial import settings_of
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from harness.adapters.alpaca_eval import Decoder, model_config
+from harness.adapters.alpaca_eval import AlpacaEvalDecoder, model_config
 from harness.errors import UserError
 
 
@@ -39,7 +39,7 @@ def test_evaluate_from_model_generates_with_our_decoder(overrides, tmp_path, mon
     written = json.loads((tmp_path / "model_outputs.json").read_text())
     assert [row["instruction"] for row in written] == [row["instruction"] for row in rows]
     assert {row["generator"] for row in written} == {"eft-2"}
-    ours = Decoder(overrides)([row["instruction"] for row in rows], max_tokens=6, temperature=0.7)
+    ours = AlpacaEvalDecoder(overrides)([row["instruction"] for row in rows], max_tokens=6, temperature=0.7)
     assert [row["output"] for row in written] == ours["completions"]
     assert all(ours["completions"])
     assert len(captured["model"]) == len(captured["reference"]) == 3
@@ -53,7 +53,7 @@ def files(folder: str) -> set[str]:
 
 
 def test_the_decoder_gives_one_of_each_per_prompt_in_order(overrides):
-    decoder = Decoder(overrides)
+    decoder = AlpacaEvalDecoder(overrides)
     prompts = ["The acting", "A", "I watched this film"]
     found = decoder(prompts, max_tokens=5, temperature=1.0)
     assert {name: len(values) for name, values in found.items()} == dict.fromkeys(found, 3)
@@ -61,6 +61,6 @@ def test_the_decoder_gives_one_of_each_per_prompt_in_order(overrides):
     assert decoder(prompts, max_tokens=5, temperature=1.0, seed=9)["completions"] != found["completions"]
     greedy = decoder(prompts, max_tokens=5, temperature=0)["completions"]
     assert decoder(prompts, max_tokens=5, temperature=1.0, min_p=1.0)["completions"] == greedy
-    assert Decoder([*overrides, "sampling.min_p=1.0"])(prompts, max_tokens=5, seed=4)["completions"] == greedy
+    assert AlpacaEvalDecoder([*overrides, "sampling.min_p=1.0"])(prompts, max_tokens=5, seed=4)["completions"] == greedy
     with pytest.raises(UserError, match="num_beams"):
         decoder(prompts, num_beams=4)

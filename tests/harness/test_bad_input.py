@@ -2,15 +2,11 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from harness.cli import main
-from harness.errors import UserError
-from harness.models.pool import Resolver
 
 TASK = """
 task: mine
@@ -73,6 +69,7 @@ def refused(arguments: list[str], capsys) -> str:
         ("name=../x", "name='../x'", "run_dir=PATH"),
         ("name=a/b", "name='a/b'", "run_dir=PATH"),
         ("name='..'", "name='..'", "run_dir=PATH"),
+        ("run_dir=''", "run_dir", "at least 1"),
         ("sampling.temperature=-1", "sampling.temperature=-1", "greater than or equal to 0"),
         ("sampling.top_p=0", "sampling.top_p=0", "greater than 0"),
         ("seeds=[]", "seeds", "at least 1"),
@@ -154,31 +151,6 @@ def test_what_can_be_known_is_said_before_anything_is_decoded(
     assert not list(tmp_path.rglob("*.jsonl"))
     files = [file for file in tmp_path.rglob("*") if file.is_file()]
     assert secret is None or secret not in line + "".join(file.read_text() for file in files)
-
-
-@pytest.mark.parametrize("word", ["\x1b[2J", "grid.\u202eweight=1", "guider=\x9b31m"])
-def test_nothing_in_the_line_can_act_on_a_terminal(word, tiny, capsys):
-    line = refused([*([] if word[0] == "\x1b" else ["sweep", *tiny]), word], capsys)
-    assert all(sign.isprintable() for sign in line)
-
-
-@pytest.mark.parametrize(
-    "word", ["name=${oc.env:A_KEY}", "sampling.top_k=${oc.decode:${oc.env:A_KEY}}", "guider=mine.yaml"]
-)
-def test_nothing_of_the_environment_is_written_down(word, tiny, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("A_KEY", "k-hunter2")
-    guider = "_target_: guiders.Guider\nbase: ${model.base}\nsearch: {_target_: x.S, key: '${oc.env:A_KEY}'}\n"
-    Path("mine.yaml").write_text(guider)
-    assert "oc.env" in refused(["sweep", *tiny, word], capsys)
-    assert not Path("runs").exists()
-
-
-def test_an_embedded_model_of_another_name_is_said_before_they_are_built(tmp_path, monkeypatch):
-    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path))
-    with pytest.raises(UserError, match="embedded:base"):
-        Resolver().folder({"path": "embedded:bass"}, "base")
-    assert not list(tmp_path.iterdir())
 
 
 def test_an_unknown_verb_is_answered_with_the_nearest(capsys):
@@ -284,37 +256,3 @@ def test_a_damaged_record_is_named_and_nothing_is_lost(tiny, tmp_path, monkeypat
     assert f"warning: {damaged}:1: not a JSON object; set aside in" in capsys.readouterr().err
     assert damaged.read_text() == whole
     assert "{broken" in damaged.with_suffix(".rejected.jsonl").read_text()
-
-
-def test_debug_shows_the_traceback_and_keeps_the_exit_code(tiny, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    assert main(["--debug", "sweep", *tiny, "grid.width=0"]) == 2
-    assert "Traceback" in capsys.readouterr().err
-
-
-def test_a_crash_is_not_the_gates_exit_code_1(tmp_path):
-    """Exit code 1 of the gate means a regression; an error of the program itself must not."""
-    broken = "import sys; sys.argv = ['harness', 'gate']; import harness.verbs.gate; del harness.verbs.gate.main; "
-    broken += "import runpy; runpy.run_module('harness', run_name='__main__')"
-    done = subprocess.run([sys.executable, "-c", broken], capture_output=True, text=True, timeout=120)
-    assert "AttributeError" in done.stderr
-    assert done.returncode == 70
-
-
-def test_ctrl_c_says_how_to_go_on(monkeypatch, capsys):
-    from harness import verbs
-
-    def interrupted(arguments):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(verbs.Verb, "load", lambda self: interrupted)
-    assert main(["sweep"]) == 130
-    assert capsys.readouterr().err.strip() == "stopped; run the same command to go on"
-
-
-@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
-def test_a_device_that_is_not_there_is_named_before_anything_is_loaded(device, tiny, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    line = refused(["sweep", *tiny, f"device={device}"], capsys)
-    assert f"device={device}" in line
-    assert "device=cpu" in line

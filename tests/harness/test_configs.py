@@ -12,7 +12,7 @@ from harness.judges.config import build_judge, judge_spec
 from harness.methods import method
 from harness.models.pool import Pool, Resolver
 from harness.training.config import Train
-from harness.trials.trial import settings_of
+from harness.trials.grid import settings_of
 from harness.verbs import VERBS
 
 SCHEMAS = {"sweep": Sweep, "train": Train}

@@ -5,8 +5,8 @@ import pytest
 from harness.cli import main
 from harness.config.compose import compose
 from harness.config.schema import Sweep, validated
+from harness.trials.grid import settings_of
 from harness.trials.requirements import memory, models, seconds
-from harness.trials.trial import settings_of
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ import pytest
 from harness.cli import main
 from harness.config.compose import compose
 from harness.config.schema import Sweep, validated
-from harness.trials.trial import settings_of
+from harness.trials.grid import settings_of
 
 SHARED = Path(os.environ.get("SHARED_DIR", Path(__file__).resolve().parents[3] / "shared"))
 REFERENCE = SHARED / "data" / "alpaca_eval" / "outputs" / "gpt4_1106_preview.json.gz"

@@ -11,7 +11,7 @@ from harness.errors import UserError
 from harness.models.assemble import OUR_SEARCHES, search_rows
 from harness.trials.composed import composed_sweep
 from reports.run import load_run
-from reports.setting import Setting
+from reports.setting import RecordedSetting
 from reports.table import build
 
 PARTICLES = """
@@ -92,5 +92,5 @@ def test_the_rows_that_are_known_without_torch_are_those_of_the_search(target, c
 
 def test_a_run_of_before_is_read_by_its_axes():
     trial = {"setting": "s", "method": "ivg", "settings": {"width": 4, "successors": 3}}
-    assert Setting.of(trial).rows == 12
-    assert Setting.of({**trial, "rows": 7}).rows == 7
+    assert RecordedSetting.of(trial).rows == 12
+    assert RecordedSetting.of({**trial, "rows": 7}).rows == 7

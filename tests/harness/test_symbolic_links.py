@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UserError
-from harness.records.rows import Rows
+from harness.records.rows import SignedLines
 from harness.records.run_folder import RunFolder, write_text
 from reports import whole_file
 
@@ -49,12 +49,22 @@ def test_a_half_written_file_that_is_a_symbolic_link_is_replaced(leads, others, 
 
 
 def test_rows_are_set_aside_past_a_symbolic_link(others, tmp_path):
-    rows = Rows(tmp_path / "records" / "t.jsonl")
+    rows = SignedLines(tmp_path / "records" / "t.jsonl")
     rows.append([{"key": "a"}, {"key": "b"}])
     (rows.path.parent / ".t.jsonl.part").symlink_to(others)
     rows.reject([next(rows.read())])
     assert [row["key"] for row in rows] == ["b"]
     assert others.read_text() == "mine"
+
+
+def test_what_a_killed_sweep_left_behind_is_gone_when_the_next_one_has_the_folder(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    for name in ("", "report", "trials"):
+        (run.path / name).mkdir(exist_ok=True)
+        (run.path / name / ".a.json.part").write_text("half")
+    run.open()
+    run.close()
+    assert [path.name for path in run.path.rglob("*") if path.is_file()] == [".lock"]
 
 
 def test_what_a_failed_write_began_is_removed_and_the_file_is_as_it_was(tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from harness.cli import main
-from harness.records.rows import Rows
+from harness.records.rows import SignedLines
 
 GENERATE = """
 task: tiny_generate
@@ -86,7 +86,7 @@ def test_the_unguided_scores_are_lm_evals_own_of_the_base(arguments, tmp_path, t
     theirs = simple_evaluate(model=model, tasks=["tiny_choose"], task_manager=manager, log_samples=True)
     assert row["unguided"] == theirs["results"]["tiny_choose"]["acc,none"]
     (file,) = (tmp_path / "runs" / "tax" / "tax").glob("base-*.jsonl")
-    assert list(Rows(file)) == [
+    assert list(SignedLines(file)) == [
         {"task": "tiny_choose", "document": sample["doc_id"], "key": sample["doc_hash"][:16],
          "scores": {"acc,none": sample["acc"]}}
         for sample in theirs["samples"]["tiny_choose"]

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from guiders import LM
 from harness.cli import main
 from harness.models.pool import Pool, Resolver
-from harness.trials.trial import settings_of
+from harness.trials.grid import settings_of
 
 ROOT = Path(__file__).resolve().parents[2]
 SCORE = "def score(prompts, responses, letter='e'):\n    return [r.count(letter) / (1 + len(r)) for r in responses]\n"

@@ -13,7 +13,7 @@ from harness.models.revision import hash_folder
 from harness.records.manifest import Manifest
 from harness.records.run_folder import RunFolder
 from harness.sweep.plan import Plan
-from harness.trials.trial import settings_of
+from harness.trials.grid import settings_of
 
 
 def ids(overrides: list[str]) -> set[str]:

@@ -9,7 +9,7 @@ from synthetic import embedded_grid, write_run
 
 from reports.answer import answer
 from reports.run import load_run
-from reports.setting import Setting
+from reports.setting import RecordedSetting
 from reports.table import build
 
 
@@ -143,9 +143,9 @@ def test_only_a_base(tmp_path):
 def test_rows_and_labels_of_a_setting():
     trial = {"setting": "x", "method": "ivg", "settings": {"grid.weight": 1.5, "beam": "4x2"}}
     guider = {"token": {"weight": 1.5}, "search": {"width": 4, "successors": 2, "length": 5}}
-    setting = Setting.of(trial | {"guider": guider})
+    setting = RecordedSetting.of(trial | {"guider": guider})
     assert setting.rows == 8
     assert setting.label == "IVG · W 4 · K 2 · L 5 · weight 1.5"
-    best = Setting.of({"setting": "y", "method": "best_of_n", "settings": {"n": 16}})
+    best = RecordedSetting.of({"setting": "y", "method": "best_of_n", "settings": {"n": 16}})
     assert (best.rows, best.label) == (16, "best of N · N 16")
-    assert Setting.of({"setting": "z", "method": "base"}).rows == 1
+    assert RecordedSetting.of({"setting": "z", "method": "base"}).rows == 1

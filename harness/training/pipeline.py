@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.config.compose import written
 from harness.errors import UserError
@@ -11,6 +12,9 @@ from harness.training.data import Rows
 from harness.training.rounds import cycle, sampled, scorer
 from harness.training.stages import Trainer
 from harness.trials.composed import composed_sweep
+
+if TYPE_CHECKING:
+    from guiders import Guider, Sampling
 
 PREFERENCE = ("prompt", "chosen", "rejected")
 
@@ -22,11 +26,11 @@ def columns(spec: config.Train) -> list[str]:
         UserError: rounds without a reward.
     """
     needed = dict.fromkeys(["prompt"])
-    for name, stage in spec.stages.items():
-        if name == "sft":
+    for stage in spec.stages:
+        if isinstance(stage, config.SftStage):
             is_preference = len(spec.stages) > 1 or not data.has_column(spec.data, spec.data.response)
             needed |= dict.fromkeys(["chosen"] if is_preference else ["response"])
-        elif name in ("dpo", "reward"):
+        elif not isinstance(stage, config.FudgeStage):
             needed |= dict.fromkeys(PREFERENCE)
         elif stage.reward is None:
             if stage.rounds > 1:
@@ -35,8 +39,8 @@ def columns(spec: config.Train) -> list[str]:
     return list(needed)
 
 
-class Recipe:
-    """The trainings of a command, on rows that have been read and checked.
+class Pipeline:
+    """The trainings of a command, one after the other, on rows that have been read and checked.
 
     Args:
         rows: as ``data.read`` gives them. say: told about long rows, in one line a training.
@@ -48,24 +52,23 @@ class Recipe:
 
     def run(self) -> dict[str, dict]:
         """Train what is not finished; stage -> held-out figures."""
-        stages, trainer = self.spec.stages, self.trainer
-        if scratch.is_new(self.spec.base.path):
+        asked, trainer, new = self.spec.train, self.trainer, self.spec.base.path
+        if new is not None and scratch.is_new(new):
             length, folder = self.spec.data.max_length, trainer.session.folder / "new"
-            base = scratch.make(self.spec.base.path, self.rows, length, self.spec.seed, folder)
+            base = scratch.make(new, self.rows, length, self.spec.seed, folder)
         else:
             base = trainer.folder(self.spec.base, "base")
-        if len(stages) == 1:
-            ((name, stage),) = stages.items()
-            if name == "fudge":
-                return self._value(stage, base)
-            return {name: getattr(trainer, name)(stage, self._prepared(name, base), base)}
+        if isinstance(asked, config.FudgeStage):
+            return self._value(asked, base)
+        if not isinstance(asked, config.PairStages | config.AllStages):
+            return {asked.name: getattr(trainer, asked.name)(asked, self._prepared(asked.name, base), base)}
         out = trainer.session.out
-        found = {"sft": trainer.sft(stages["sft"], self._prepared("sft", base), base, "untuned")}
+        found = {"sft": trainer.sft(asked.sft, self._prepared("sft", base), base, "untuned")}
         untuned = str(out / "untuned")
-        found["dpo"] = trainer.dpo(stages["dpo"], self._prepared("dpo", untuned), untuned, "tuned")
-        if "fudge" in stages:
+        found["dpo"] = trainer.dpo(asked.dpo, self._prepared("dpo", untuned), untuned, "tuned")
+        if isinstance(asked, config.AllStages):
             pair = {"tuned": {"path": str(out / "tuned")}, "untuned": {"path": untuned}}
-            stage = stages["fudge"].model_copy(update={k: config.ModelSpec(**v) for k, v in pair.items()})
+            stage = asked.fudge.model_copy(update={k: config.ModelSpec(**v) for k, v in pair.items()})
             found |= self._value(stage, base, "value")
         return found
 
@@ -93,16 +96,16 @@ class Recipe:
             )
         return data.split(rows, spec.held_out, spec.seed)
 
-    def _value(self, stage: config.Fudge, base: str, name: str = "") -> dict[str, dict]:
+    def _value(self, stage: config.FudgeStage, base: str, name: str = "") -> dict[str, dict]:
         """The value: of the rows that there are, or round by round of rows that are sampled and scored here."""
         trainer = self.trainer
         start = base if stage.init.path is None else trainer.folder(stage.init, "train.init")
         if stage.reward is None:
-            rows = self._prepared("fudge", start)
-            return {"fudge": trainer.value(stage, rows, start, "fudge", True, name)}
+            return {"fudge": trainer.value(stage, self._prepared("fudge", start), start, "fudge", True, name)}
         score = scorer(stage, self.spec.device)
         prompts = [row["prompt"] for row in self.rows]
-        found, rows = {}, []
+        found: dict[str, dict] = {}
+        rows: list[dict] = []
         for number in range(stage.rounds):
             last = number + 1 == stage.rounds
             value = None if number == 0 else start
@@ -116,13 +119,13 @@ class Recipe:
             start = str(trainer.session.folder / f"{label}-value")
         return found
 
-    def _sampling(self, stage: config.Fudge, number: int):
+    def _sampling(self, stage: config.FudgeStage, number: int) -> "Sampling":
         from guiders import Sampling
 
         asked = {key: value for key, value in stage.sampling.model_dump().items() if value is not None}
         return Sampling(**{**asked, "stop": tuple(asked["stop"])}, seed=self.spec.seed + number)
 
-    def _guider(self, stage: config.Fudge, base: str, value: str | None) -> Callable:
+    def _guider(self, stage: config.FudgeStage, base: str, value: str | None) -> "Callable[[], Guider]":
         """Makes the policy of a round: the base, or the base guided by the value so far and by the pair."""
         paths = {"base": base}
         if value is not None:
