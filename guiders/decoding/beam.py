@@ -136,7 +136,9 @@ class Beam:
         before = self.over_base.repeat_interleave(chunk.counts.shape[2], 1)
         if over_base is None:
             return before
-        return before + _sums(over_base, torch.arange(over_base.shape[-1], device=before.device) < chunk.counts[..., None])
+        return before + _sums(
+            over_base, torch.arange(over_base.shape[-1], device=before.device) < chunk.counts[..., None]
+        )
 
     def last_tokens(self) -> torch.Tensor:
         """Every survivor's last token: ``[P, S]``."""

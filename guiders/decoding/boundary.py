@@ -35,7 +35,8 @@ def check_search(search: Search, sampling: Sampling, lanes: Sequence[Lane]) -> N
     """Can the search be run?
 
     Raises:
-        GuiderError: it needs draws that differ, and the temperature is 0; it expands chunks of several tokens; rows end their chunks at different lengths,
+        GuiderError: it needs draws that differ, and the temperature is 0; it expands chunks of several tokens; rows
+            end their chunks at different lengths,
             and a model's states can't wait there.
     """
     if search.needs_draws and not sampling.temperature:
@@ -43,7 +44,9 @@ def check_search(search: Search, sampling: Sampling, lanes: Sequence[Lane]) -> N
             f"{type(search).__name__} needs draws that differ, and at temperature=0 all are one; set it above 0"
         )
     if search.expands and search.ends.most != 1:
-        raise GuiderError(f"{type(search).__name__} takes the likeliest tokens, and its chunks have several; let one do")
+        raise GuiderError(
+            f"{type(search).__name__} takes the likeliest tokens, and its chunks have several; let one do"
+        )
     if search.ends.ragged and (recurrent := [lane.lm.name for lane in lanes if lane.recurrent]):
         raise GuiderError(
             f"{recurrent[0]} has recurrent layers, whose states can't wait where rows end their chunks at different "
@@ -74,8 +77,8 @@ def rows_seen(
     """What the search sees of a chunk's rows.
 
     Args:
-        values: ``[P, S, K]``. over_base: of every column (see `Steps`). limits: ``[P]`` tokens that a response may have. chunks: ``[P]`` boundaries so far.
-        numbers: the search's own uniform numbers.
+        values: ``[P, S, K]``. over_base: of every column (see `Steps`). limits: ``[P]`` tokens that a
+            response may have. chunks: ``[P]`` boundaries so far. numbers: the search's own uniform numbers.
     """
     successors = chunk.counts.shape[2]
     place = torch.arange(successors, device=limits.device)

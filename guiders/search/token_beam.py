@@ -17,12 +17,13 @@ class TokenBeam(Search):
 
     Of all tokens that can follow the W beams, the 2W likeliest are looked at: those of the first W that end a response
     finish it, and the W likeliest that don't end it go on. Finished responses are ranked by
-    ``log p / length^penalty``; the best of them is the answer. One group without diversity is transformers' ``num_beams``, token for token.
+    ``log p / length^penalty``; the best of them is the answer. One group without diversity is transformers'
+    ``num_beams``, token for token.
 
-    - Diverse (Vijayakumar et al. 2018, "Diverse Beam Search", arXiv 1610.02424, Hamming diversity): W beams in G groups;
-      at every step, a group's score of a token is less by λ for each time that earlier groups took it.
-    - Patience (Kasai et al. 2024, "A Call for Clarity in Beam Search", arXiv 2204.05424): a group of W' beams stops with
-      p·W' finished responses; p = 1 is transformers' ``early_stopping=True``.
+    - Diverse (Vijayakumar et al. 2018, "Diverse Beam Search", arXiv 1610.02424): W beams in G groups; at every step, a
+      group's score of a token is less by λ for each time that earlier groups took it (Hamming diversity).
+    - Patience (Kasai et al. 2024, "A Call for Clarity in Beam Search", arXiv 2204.05424): a group of W' beams stops
+      with p·W' finished responses; p = 1 is transformers' ``early_stopping=True``.
 
     Args:
         width: W. groups: G, which divides W. diversity: λ. length_penalty: the exponent of the length.
