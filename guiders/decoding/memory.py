@@ -58,7 +58,8 @@ def needed(guider: Guider, prompt: int, limit: int, device: str = "cpu") -> Need
         token, layers = _bytes_of_a_token(lm), max(1, _layers(config))
         caches += token * (_aligned(prompt) + survivors * history + rows * columns)
         logits += size * (config.vocab_size if head else 1) * (1 + survivors + rows)
-        activations = size * WIDTHS * config.hidden_size + 8 * config.num_attention_heads * tokens
+        width, heads = getattr(config, "hidden_size", 0), getattr(config, "num_attention_heads", 0)
+        activations = size * WIDTHS * width + 8 * heads * tokens
         work = max(work, token // layers * survivors * history + rows * activations)
     # on a CPU a few rows at a time pass through the vocabulary
     copies = 3 if device != "cpu" else int(bool(guider.remembering))
@@ -82,11 +83,7 @@ def _value_lanes(guider: Guider) -> tuple[tuple[LM, bool], ...]:
     models: tuple[LM, ...] = tuple(getattr(guider.value, "models", ())) if guider.chooses else ()
     if not models or guider.retokenising:
         return tuple((lm, True) for lm in models)
-    if (
-        all(lm.is_loaded or lm in guider.models for lm in models)
-        and guider.value is not None
-        and hasattr(guider.value, "reads")
-    ):
+    if all(lm.is_loaded or lm in guider.models for lm in models) and hasattr(guider.value, "reads"):
         return tuple((read.lm, read.head or not read.last) for read in guider.value.reads(guider))
     return tuple((lm, False) for lm in models)
 
@@ -110,13 +107,15 @@ def _layers(config: Any) -> int:
     """Layers that cache keys and values."""
     kinds = getattr(config, "layer_types", None)
     if not kinds:
-        return int(config.num_hidden_layers)
+        return int(getattr(config, "num_hidden_layers", 0))
     return sum("attention" in kind and "linear" not in kind for kind in kinds)
 
 
 def _bytes_of_a_token(lm: LM) -> int:
     """Of its keys and values in all layers."""
     config = lm.config
+    if not getattr(config, "num_attention_heads", None):  # a table, or another model without attention
+        return 0
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     keys = values = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     if getattr(config, "kv_lora_rank", None) and hasattr(config, "qk_nope_head_dim"):  # latent attention, expanded
