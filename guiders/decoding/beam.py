@@ -3,6 +3,7 @@
 import torch
 
 from guiders.decoding.along import Along
+from guiders.search import Selection
 from guiders.value import Chunk
 
 _STATE = ("lengths", "ended", "values", "log_weights", "kl", "over_base", "added")  # [P, S] each
@@ -80,19 +81,18 @@ class Beam:
         kl: torch.Tensor,
         over_base: torch.Tensor | None,
         equal: torch.Tensor | None,
-        kept: torch.Tensor | None = None,
-        log_weights: torch.Tensor | None = None,
-        idle: torch.Tensor | None = None,
+        selection: Selection,
     ) -> torch.Tensor | None:
         """The chosen rows (``[P, S']``) become the survivors.
 
         Args:
             kl, over_base: of every column (see `Steps`). equal: which rows hold the same tokens, where that is known.
-            kept, log_weights, idle: see `Selection`.
+            selection: of these rows.
 
         Returns:
-            ``[P, S']`` tokens that each keeps of its parent's response, where `kept` is given; else None.
+            ``[P, S']`` tokens that each keeps of its parent's response, where it keeps parts; else None.
         """
+        kept, log_weights, idle = selection.kept, selection.log_weights, selection.idle
         inside = torch.arange(chunk.tokens.shape[-1], device=rows.device) < chunk.counts[..., None]
         new = chunk.tokens.flatten(1, 2).gather(1, rows[..., None].expand(-1, -1, chunk.tokens.shape[-1]))
         lengths = self.lengths.gather(1, parents)

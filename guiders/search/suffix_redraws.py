@@ -23,7 +23,7 @@ class SuffixRedraws(Search):
     where π/π_g is 1 without a token guide. The length ratio is there as a place of y is drawn with probability 1/|y|:
     without it, σ is not the chain's stationary law. The first two responses are independent draws, and need none.
 
-    - QAlign (Faria et al. 2025, "Sample, Don't Search", arXiv 2504.03790, equation 8): r a reward.
+    - QAlign (Faria et al. 2025, "Sample, Don't Search", arXiv 2504.03790): r a reward.
     - Power sampling (Karan and Du 2025, "Reasoning with Sampling", arXiv 2510.14901): the target ``p^α`` is r = log p,
       that is `Likelihood` of the base, with β = 1/(α − 1), at sampling temperature 1. The guide `Implicit` of the base
       itself with weight α − 1 draws at temperature 1/α, as the authors do. (They grow the response by blocks.)
@@ -53,6 +53,10 @@ class SuffixRedraws(Search):
     def survivors(self) -> int:
         """The response, and the one that is proposed."""
         return 2
+
+    @property
+    def equal_rows(self) -> bool:
+        return False
 
     @property
     def scores(self) -> Literal["never", "end", "boundary"]:

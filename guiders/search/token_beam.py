@@ -73,6 +73,10 @@ class TokenBeam(Search):
         return 2 * self.each + (self.width - self.each if self.diversity else 0)
 
     @property
+    def equal_rows(self) -> bool:
+        return False
+
+    @property
     def scores(self) -> Literal["never", "end", "boundary"]:
         return "never"
 
