@@ -123,8 +123,8 @@ class Search(Protocol):
 
     @property
     def equal_rows(self) -> bool:
-        """Does ``grid.rows`` hold its rows equal to other searches'? They measure no compute of a chain, whose steps do,
-        nor of a beam over tokens, which computes its survivors alone."""
+        """Does ``grid.rows`` hold its rows equal to other searches'? They measure no compute of a chain, whose steps
+        do, nor of a beam over tokens, which computes its survivors alone."""
         return True
 
     @property

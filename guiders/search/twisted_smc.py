@@ -22,8 +22,8 @@ class TwistedSMC(Search):
 
     ``Ẑ``, the product of the mean weights, estimates Z without bias for any twist and any π_g that covers π e^{r/β};
     ``Generation.log_weight`` is log Ẑ. Answers weighted by it are a proper sample of σ (Naesseth et al. 2019, arXiv
-    1903.04797, on proper weighting). With the exact twist and the guided distribution that it gives, one particle is an exact
-    draw, and Ẑ is Z. π is the base at the sampling temperature, without cuts.
+    1903.04797, on proper weighting). With the exact twist and the guided distribution that it gives, one
+    particle is an exact draw, and Ẑ is Z. π is the base at the sampling temperature, without cuts.
 
     Args:
         particles: N. beta: β, the temperature of the reward. length: tokens between boundaries.

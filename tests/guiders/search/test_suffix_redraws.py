@@ -73,7 +73,7 @@ def kernel(search, drawn, worth, ratio) -> np.ndarray:
 def first_move(search, drawn, worth, ratio) -> np.ndarray:
     """The first step: a whole response is proposed."""
     law = law_of({y: log_prob(drawn, y) for y in ALL})
-    moves = np.array([[p * accepted(search, x, y, worth, ratio, 1) for y, p in zip(ALL, law, strict=True)] for x in ALL])
+    moves = law * np.array([[accepted(search, x, y, worth, ratio, 1) for y in ALL] for x in ALL])
     return moves + np.diag(1 - moves.sum(1))
 
 
