@@ -31,6 +31,9 @@ if TYPE_CHECKING:
         Sample,
         SoftBestOfN,
         SpeculativeRejection,
+        SuffixRedraws,
+        TokenBeam,
+        TwistedSMC,
     )
     from guiders.token import (
         AAD,
@@ -109,10 +112,13 @@ __all__ = [
     "Speculative",
     "SpeculativeRejection",
     "Steered",
+    "SuffixRedraws",
     "Sum",
     "TaskArithmetic",
+    "TokenBeam",
     "TokenLogProbs",
     "TransferQ",
+    "TwistedSMC",
     "generate",
     "token_log_probs",
 ]
@@ -138,6 +144,9 @@ _NAMES = {
         "Sample",
         "SoftBestOfN",
         "SpeculativeRejection",
+        "SuffixRedraws",
+        "TokenBeam",
+        "TwistedSMC",
     ),
     "token": (
         "AAD",

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from guiders.decoding.next_token import next_token
+from guiders.decoding.next_token import most_likely, next_token
 from guiders.decoding.stops import stop_ids
 from guiders.errors import GuiderError
 from guiders.guider import Guider
@@ -31,8 +31,9 @@ class Steps:
         tokens: the drawn tokens, 0 where the row was not running. numbers: the uniform numbers to draw by.
         counts: ``[P, S, K]`` tokens that the row added. ended: ``[P, S, K]`` it has ended with an end token.
         alive: ``[P, S, K]`` it goes on. remaining: ``[P, S]`` tokens the survivor may still get.
-        kl: nats. over_base: see `NextToken`; where the search chooses. ratios: log π⁺ − log π⁻ of the token, where
-            wanted. weights: log-weights of the token, where guides with a memory may give some.
+        kl: nats. over_base: see `NextToken`. ratios: log π⁺ − log π⁻ of the token, where
+            wanted. weights: log-weights of the token, where guides with a memory may give some, and its
+            log-probability where the search expands.
         changed: did guidance change the most likely token? where wanted.
         finite: ``[]`` every running row had a number to draw by.
         column: ``[1]`` the next column, for steps that are replayed.
@@ -92,7 +93,7 @@ class Stepper:
         self.guider, self.sampling, self.lanes, self.wanted, self.trace = guider, sampling, lanes, wanted, trace
         ends = (*guider.base.eos_ids, *stop_ids(guider.base, sampling.stop))
         self.eos = _members(ends, guider.base)
-        self.ends = guider.search.ends
+        self.ends, self.expands = guider.search.ends, guider.search.expands
         last = self.ends.after(guider.base)
         self.last = _members(last, guider.base) if last else None
         self.look = 4 if self.ends.ragged else QUANTUM  # steps between looks at whether all rows are done
@@ -141,12 +142,12 @@ class Stepper:
             alive=(active[:, None] & ~ended & (remaining > 0))[..., None].expand(shape[:3]).clone(),
             remaining=remaining.clone(),
             kl=zeros,
-            over_base=torch.zeros_like(zeros) if self.measures_kl and self.guider.selects else None,
+            over_base=torch.zeros_like(zeros) if self.measures_kl else None,
             ratios=None if self.wanted is None else torch.zeros_like(zeros),
             changed=torch.zeros(shape, dtype=torch.bool, device=device) if self.trace else None,
             finite=torch.ones((), dtype=torch.bool, device=device),
             column=torch.ones(1, dtype=torch.long, device=device),
-            weights=torch.zeros_like(zeros) if self.guidance else None,
+            weights=torch.zeros_like(zeros) if self.guidance or self.expands else None,
         )
 
     def step(self, taken: Steps, t: int | torch.Tensor) -> None:
@@ -164,13 +165,19 @@ class Stepper:
         guided = None
         if self.guidance:
             guided = self.guidance.guide(logits, taken.tokens[..., :t], taken.counts, taken.alive)
-        new = next_token(self.guider, self.sampling, logits, numbers, self.measures_kl, self.wanted, self.trace, guided)
+        if self.expands:
+            new = most_likely(self.guider, logits, numbers.shape[-1], guided, self.wanted)
+        else:
+            asked = (self.measures_kl, self.wanted, self.trace)
+            new = next_token(self.guider, self.sampling, logits, numbers, *asked, guided)
         of_rows = (lambda x: x[..., None].expand(taken.alive.shape)) if first else (lambda x: x)
         tokens = torch.where(taken.alive, new.tokens if first else new.tokens[..., 0], 0)
         _put(taken.tokens, t, tokens)
         if self.guidance and (weights := self.guidance.weigh(tokens)) is not None:
             assert taken.weights is not None  # as there is guidance
             _put(taken.weights, t, weights)
+        if taken.weights is not None and new.log_probs is not None:
+            taken.weights[..., t] += new.log_probs
         if taken.ratios is not None and new.ratio is not None:
             _put(taken.ratios, t, new.ratio if first else new.ratio[..., 0])
         if new.kl is not None:
