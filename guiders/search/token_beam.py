@@ -90,7 +90,8 @@ class TokenBeam(Search):
 
     def select(self, boundary: Boundary) -> Selection:
         """Each group in its turn."""
-        first, parts, taken = boundary.chunks == 1, [], []
+        first, parts = boundary.chunks == 1, []
+        taken: list[torch.Tensor] = []
         tokens = _last_tokens(boundary) if self.diversity and self.groups > 1 else None
         for group in range(self.groups):
             start = group * (self.each + self.done) * self.successors
