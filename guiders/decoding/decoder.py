@@ -175,8 +175,8 @@ class Decoder:
         boundary = rows_seen(self.search, self.beam, *row_facts)
         selection, identity = selected(self.search, boundary, self.shape)
         rows, parents = selection.rows, selection.rows // self.shape[2]
-        if self.trace and taken.changed is not None:
-            self.trace.boundary(self.requests, self.beam, chunk, boundary, selection, taken.changed)
+        if self.trace and taken.changed is not None and taken.ranks is not None:
+            self.trace.boundary(self.requests, self.beam, chunk, boundary, selection, taken.changed, taken.ranks)
         measured = (values, taken.kl, taken.over_base, equal.found)
         starts = self.beam.select(parents, rows, chunk, *measured, selection)
         self.shape = (self.shape[0], rows.shape[1], self.shape[2])
