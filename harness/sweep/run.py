@@ -19,7 +19,6 @@ from harness.sweep.selection import best_settings
 from harness.trials.composed import ComposedSweep
 from harness.verbs.report import compile_run
 from reports.direction import Directions
-from reports.guard import Guard
 
 if TYPE_CHECKING:
     from harness.sweep.runner import Runner
@@ -51,7 +50,7 @@ def run_sweep(composed: ComposedSweep, judging: Judging | None, run: RunFolder, 
     stages = Stages(plan, judging, manifest, command)
     stages.run(plan.first_stage(), "dev" if sweep.select.metric else "all")
     if sweep.select.metric:
-        guards = [Guard.parse(text) for text in sweep.select.guard]
+        guards = sweep.select.bounds
         best = best_settings(run, plan.dev_trials(), sweep.select.metric, stages.directions, guards)
         for method in dict.fromkeys(setting.method for setting in settings):
             if all(setting.method != method for setting in best):
