@@ -85,7 +85,7 @@ def rows_seen(
         values=values.masked_fill(~over, torch.nan) if search.scores == "end" else values,
         before=beam.values,
         log_weights=beam.log_weights.repeat_interleave(successors, 1) + chunk.weights(),
-        valid=(running[..., None] | (place == 0) | search.copies_ended).flatten(1),
+        valid=((running[..., None] & (chunk.counts > 0)) | (place == 0) | search.copies_ended).flatten(1),
         ended=ended,
         over=over,
         counts=chunk.counts.flatten(1),
