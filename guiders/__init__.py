@@ -33,6 +33,9 @@ if TYPE_CHECKING:
         Sample,
         SoftBestOfN,
         SpeculativeRejection,
+        SuffixRedraws,
+        TokenBeam,
+        TwistedSMC,
     )
     from guiders.token import (
         AAD,
@@ -113,10 +116,13 @@ __all__ = [
     "Speculative",
     "SpeculativeRejection",
     "Steered",
+    "SuffixRedraws",
     "Sum",
     "TaskArithmetic",
+    "TokenBeam",
     "TokenLogProbs",
     "TransferQ",
+    "TwistedSMC",
     "generate",
     "token_log_probs",
 ]
@@ -144,6 +150,9 @@ _NAMES = {
         "Sample",
         "SoftBestOfN",
         "SpeculativeRejection",
+        "SuffixRedraws",
+        "TokenBeam",
+        "TwistedSMC",
     ),
     "token": (
         "AAD",

@@ -26,7 +26,10 @@ def main(argv: list[str]) -> int:
     try:
         if argv[0] not in VERBS:
             return _fail(f"{argv[0]}: no such verb; {nearest(argv[0], VERBS)}", 2)
-        return VERBS[argv[0]].load()(argv[1:]) or 0
+        verb = VERBS[argv[0]]
+        if {"-h", "--help"} & set(argv[1:]) and verb.show_help(argv[0]):
+            return 0
+        return verb.load()(argv[1:]) or 0
     except KeyboardInterrupt:
         print("stopped; run the same command to go on", file=sys.stderr)
         return INTERRUPTED

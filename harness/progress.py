@@ -81,10 +81,10 @@ class Display:
         if self._stage is not None:
             self._bars.update(self._stage, description=label)
 
-    def advance(self, samples: int) -> None:
-        """So many samples of the stage are recorded."""
+    def advance(self, samples: int, more: str = "") -> None:
+        """So many samples of the stage are recorded. more: what is shown beside the bar, as the workers' speed."""
         if self._stage is not None:
-            self._bars.advance(self._stage, samples)
+            self._bars.update(self._stage, advance=samples, more=more)
 
     def done(self, label: str, seconds: float) -> None:
         """A trial is decoded and scored."""

@@ -9,7 +9,7 @@ REWARD = "reward:"
 
 
 @dataclass(frozen=True)
-class About:
+class AboutRun:
     """Where a run's figures come from; "" for what its files do not say.
 
     Attributes:
@@ -23,7 +23,7 @@ class About:
     server: str = ""
 
     @classmethod
-    def of(cls, trials: Sequence[dict], manifest: dict) -> "About":
+    def of(cls, trials: Sequence[dict], manifest: dict) -> "AboutRun":
         """Read a run's trials and manifest; the base is the manifest's model with the base's revision."""
         revisions = {str((trial.get("revisions") or {}).get("base", "")) for trial in trials} - {""}
         models = manifest.get("models")
@@ -33,7 +33,7 @@ class About:
         return cls(named[0] if named else "", str(manifest.get("date") or ""), str(server or ""))
 
     @classmethod
-    def joined(cls, all: Sequence["About"]) -> "About":
+    def joined(cls, all: Sequence["AboutRun"]) -> "AboutRun":
         """Of several runs: whatever differs is named one after the other."""
         columns = zip(*((one.base, one.date, one.server) for one in all), strict=True)
         return cls(*(" and ".join(dict.fromkeys(filter(None, column))) for column in columns))

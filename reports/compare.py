@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from reports.about import About
+from reports.about import AboutRun
 from reports.bootstrap import Difference
 from reports.direction import Directions
 from reports.errors import ReportError
@@ -78,7 +78,7 @@ def combine(runs: list[Run], common: bool = False) -> Run:
         config="\n".join(f"# {name}\n{run.config}" for run, name in zip(runs, names, strict=True)),
         manifest={name: run.manifest for run, name in zip(runs, names, strict=True)},
         directions=_directions(runs, names),
-        about=About.joined([run.about for run in runs]),
+        about=AboutRun.joined([run.about for run in runs]),
     )
 
 

@@ -18,6 +18,11 @@ def markdown(text: str) -> str:
     return "".join(MARKDOWN.get(sign, sign) for sign in printable(text.replace("\n", " ")))
 
 
+def in_table(text: str) -> str:
+    """The text in a Markdown table that is read as it stands too: names keep their underscores."""
+    return printable(text.replace("\n", " ")).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+
+
 def cell(text: str) -> str:
     """The text as a spreadsheet's cell: one that would be run as a formula starts with '."""
     return f"'{printable(text)}" if text.startswith(FORMULA) else printable(text)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reports.json_lines import lines
+
 CHECKSUM = "checksum"
 SIGNED = "signed_rows"  # in manifest.json: every row of the run has had its checksum from the first one on
 
@@ -62,25 +64,21 @@ def read(
     if not path.exists():
         return
     place = place_of(path) if place is None else place
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            if not line.endswith(b"\n"):
-                return
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError):
-                row = None
-            if not isinstance(row, dict):
-                yield Read(number, line, None, fault="not a JSON object")
-                continue
-            given = row.pop(CHECKSUM, None)
-            if given is None:
-                fault = "without its checksum" if must_be_signed else _fault(row, texts)
-            elif given != signed(row, place)[CHECKSUM]:
-                fault = "not what was written there: its checksum differs"
-            else:
-                must_be_signed, fault = True, _fault(row, texts)
-            yield Read(number, line, row, given is not None, fault)
+    for line in lines(path):
+        if not line.is_whole:
+            return
+        row = line.row
+        if row is None:
+            yield Read(line.number, line.raw, None, fault="not a JSON object")
+            continue
+        given = row.pop(CHECKSUM, None)
+        if given is None:
+            fault = "without its checksum" if must_be_signed else _fault(row, texts)
+        elif given != signed(row, place)[CHECKSUM]:
+            fault = "not what was written there: its checksum differs"
+        else:
+            must_be_signed, fault = True, _fault(row, texts)
+        yield Read(line.number, line.raw, row, given is not None, fault)
 
 
 def is_signed(run: Path) -> bool:

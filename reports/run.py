@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from reports import missing
-from reports.about import About
+from reports.about import AboutRun
 from reports.direction import Directions
 from reports.errors import ReportError
 from reports.missing import Missing
@@ -67,7 +67,7 @@ class Run:
     config: str = ""
     manifest: dict = field(default_factory=dict)
     directions: Directions = field(default_factory=Directions)
-    about: About = field(default_factory=About)
+    about: AboutRun = field(default_factory=AboutRun)
 
     @property
     def splits(self) -> list[str]:
@@ -130,7 +130,7 @@ def load_run(path: str | Path) -> Run:
         config=config.read_text(encoding="utf-8") if config.exists() else "",
         manifest=manifest,
         directions=Directions(said if isinstance(said, dict) else {}),
-        about=About.of(trials, manifest),
+        about=AboutRun.of(trials, manifest),
     )
 
 

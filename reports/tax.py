@@ -11,7 +11,7 @@ import numpy as np
 from reports.bootstrap import Resamples, difference
 from reports.errors import ReportError
 from reports.family import holm
-from reports.foreign import markdown as escaped
+from reports.foreign import in_table
 from reports.rows import CHECKSUM, place_of, signed
 from reports.rows import read as read_rows
 
@@ -159,7 +159,7 @@ def markdown(rows: list[dict]) -> str:
         interval = "" if row["low"] is None else f" [{row['low']:+.3f}, {row['high']:+.3f}]"
         p = "" if row["p_holm"] is None else "< 0.001" if row["p_holm"] < 0.001 else f"{row['p_holm']:.3f}"
         lines.append(
-            f"| {escaped(row['task'])} | {escaped(row['metric'])} | {escaped(setting)} "
+            f"| {in_table(row['task'])} | {in_table(row['metric'])} | {in_table(setting)} "
             f"| {row['n']} | {row['unguided']:.3f} "
             f"| {row['guided']:.3f} | {row['difference']:+.3f}{interval} | {p} |"
         )

@@ -29,8 +29,8 @@ class Problem:
 
     def float(self) -> "Problem":
         """The same numbers in float32."""
-        pairs = {name: tuple(x.float() for x in getattr(self, name)) for name in ("prompt", "history", "chunk")}
-        return replace(self, query=self.query.float(), **pairs)
+        prompt, history, chunk = ((k.float(), v.float()) for k, v in (self.prompt, self.history, self.chunk))
+        return replace(self, query=self.query.float(), prompt=prompt, history=history, chunk=chunk)
 
 
 def problem(
@@ -136,10 +136,10 @@ def prepare_merged(p: Problem, partial: Partial) -> Callable[[], torch.Tensor]:
         one, lse = partial(p.query.flatten(2, 4), *p.prompt, p.prompt_lengths)
         outputs.append(one.view(p.query.shape))
         sums.append(lse.view(p.query.shape[:-1]))
-        one, lse = partial(by_survivor(p.query.flatten(3, 4)), *history, p.history_lengths.flatten())
+        one, lse = partial(by_survivor(p.query.flatten(3, 4)), history[0], history[1], p.history_lengths.flatten())
         outputs.append(one.view(slots, survivors, heads, each, width).transpose(1, 2).reshape(p.query.shape))
         sums.append(lse.view(slots, survivors, heads, each).transpose(1, 2).reshape(p.query.shape[:-1]))
-        one, lse = partial(rows, *chunk, whole)
+        one, lse = partial(rows, chunk[0], chunk[1], whole)
         outputs.append(one.view(slots, survivors, successors, heads, groups, width).permute(0, 3, 1, 2, 4, 5))
         sums.append(lse.view(slots, survivors, successors, heads, groups).permute(0, 3, 1, 2, 4))
         weights = torch.stack(sums).softmax(0)

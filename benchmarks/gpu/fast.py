@@ -128,14 +128,15 @@ def kernels(session: Session, rows: int) -> dict:
 def step_multiplications(guider: Guider, prompts: int) -> float:
     """Multiplications of a step by weights, the value's share of them included; attention's are few beside them."""
     of_step = sum(_weights(lm) for lm in guider.models)
-    of_value = sum(sum(m.numel() for m in matrices(read.lm)[0]) for read in guider.value.reads(guider))
+    reads = guider.value.reads(guider) if guider.value else ()
+    of_value = sum(m.numel() for read in reads for m in matrices(read.lm)[0])
     return prompts * guider.rows * (of_step + of_value)
 
 
 def predicted_bytes(guider: Guider, lengths: list[int], new_tokens: int) -> int:
     """Weights; a prompt once, its history once per survivor, a chunk once per row, in the caches of all models; logits
     in half precision of all models that step, and three times in float32 where the token is drawn."""
-    search, models = guider.search, dict.fromkeys((*guider.models, *guider.value.models))
+    search, models = guider.search, dict.fromkeys((*guider.models, *guider.readers))
     columns = search.survivors * (new_tokens + search.successors * LENGTH)
     tokens = sum(lengths) + len(lengths) * columns
     weights = {id(p): p.nbytes for lm in models for p in lm.model.parameters()}

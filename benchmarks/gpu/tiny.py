@@ -1,5 +1,7 @@
 """Tiny random models and their guiders, for checks of what is right rather than of what is fast."""
 
+from typing import Any
+
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
@@ -22,10 +24,15 @@ METHODS = ("ivg", "eft", "implicit", "best_of_n")
 
 def config(architecture: str):
     """gpt2, llama (four query heads on two key heads) or mistral (with a window of 5)."""
-    ends = {"vocab_size": VOCABULARY, "eos_token_id": END, "bos_token_id": END, "pad_token_id": None}
+    ends: dict[str, Any] = {"vocab_size": VOCABULARY, "eos_token_id": END, "bos_token_id": END, "pad_token_id": None}
     if architecture == "gpt2":
         return GPT2Config(n_embd=32, n_layer=2, n_head=4, n_positions=CONTEXT, **ends)
-    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+    sizes: dict[str, Any] = {
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+    }
     sizes |= {"num_key_value_heads": 2, "max_position_embeddings": CONTEXT, **ends}
     return LlamaConfig(**sizes) if architecture == "llama" else MistralConfig(**sizes, sliding_window=5)
 

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from benchmarks.torture.attempt import attempt, void
+from benchmarks.torture.attempt import attempt
 from benchmarks.torture.case import Case, drawn
 from benchmarks.torture.scene import fixtures
 
@@ -33,7 +33,6 @@ SWEEPS: list[tuple[str, Files]] = [
     ("grid.weight=1e999", {}),
     ("grid.length=1.5", {}),
     ("seeds=[-1]", {}),
-    ("seeds=[0,0]", {}),
     ("seeds=x", {}),
     ("block=x", {}),
     ("task.n_dev=0", {}),
@@ -61,7 +60,7 @@ SWEEPS: list[tuple[str, Files]] = [
     ("guider=mine.yaml", {"mine.yaml": "_target_: no_such_module.Guider\nbase: ${model.base}\n"}),
     ("guider=mine.yaml", {"mine.yaml": "_target_: guiders.NoSuchGuider\nbase: ${model.base}\n"}),
     ("guider=mine.yaml", {"mine.yaml": GUIDER + "search: {_target_: guiders.BestOfN, m: 4}\n"}),
-    ("guider=mine.yaml", {"mine.yaml": GUIDER + "search: {_target_: os.system, command: ls}\n"}),
+    ("guider=mine.yaml", {"mine.yaml": GUIDER + "search: {_target_: builtins.dict, command: ls}\n"}),
     ("guider=mine.yaml", {"mine.yaml": GUIDER.replace("model.base", "model.bass")}),
     ("guider=mine.yaml", {"mine.yaml": GUIDER + "token: {_target_: guiders.EFT, tuned: '${model.tuned}'}\n"}),
     ("guider=mine.yaml", {"mine.yaml/a": ""}),
@@ -88,7 +87,6 @@ SWEEPS: list[tuple[str, Files]] = [
     ("run_dir=''", {}),
     (f"run_dir={'x' * 300}", {}),
     ("run_dir=run", {"run/manifest.json": None, "run/config.yaml": None}),
-    ("run_dir=run", {"run/config.yaml": b"\xff\xff"}),
     ("run_dir=run", {"run": "a file"}),
     ("select.metric=7", {}),
     ("select.guard=[fluency]", {}),
@@ -96,8 +94,6 @@ SWEEPS: list[tuple[str, Files]] = [
     ("judge.max_missing=2", {}),
     ("judge={name: oracle}", {}),
     ("device=", {}),
-    ("+grid.colour=[1]", {}),
-    ("~grid.weight", {}),
     ("preset=[embedded,gate]", {}),
     ("=1", {}),
     ("grid..weight=1", {}),
@@ -185,7 +181,7 @@ def _case(number: int, arguments: list[str], files: Files) -> Case:
             (path if content is None else path.parent).mkdir(parents=True, exist_ok=True)
             if content is not None:
                 path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        done = attempt(arguments, folder, lambda: void(os.environ.pop("OPENAI_API_KEY", None)))
+        done = attempt(arguments, folder, _set_keys)
         lines = done.err.splitlines()
         if done.hung or done.code != 2 or len(lines) != 1 or not lines[0].startswith("error: "):
             return f"ends with {done.code} and {len(lines)} lines, the last: {(lines or [''])[-1][:300]}"
@@ -197,3 +193,9 @@ def _case(number: int, arguments: list[str], files: Files) -> Case:
 
     word = arguments[-1] if arguments[0] == "sweep" else " ".join(arguments)
     return Case("inputs", f"{number} {word} {' '.join(files)}".strip().encode("unicode_escape").decode(), run)
+
+
+def _set_keys() -> None:
+    """One judge's key is set, the other's is not."""
+    os.environ.pop("OPENAI_API_KEY", None)
+    os.environ["A_KEY"] = "k-hunter2"

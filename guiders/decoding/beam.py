@@ -3,6 +3,7 @@
 import torch
 
 from guiders.decoding.along import Along
+from guiders.search import Selection
 from guiders.value import Chunk
 
 _STATE = ("lengths", "ended", "values", "log_weights", "kl", "over_base", "added")  # [P, S] each
@@ -80,18 +81,18 @@ class Beam:
         kl: torch.Tensor,
         over_base: torch.Tensor | None,
         equal: torch.Tensor | None,
-        kept: torch.Tensor | None = None,
-        log_weights: torch.Tensor | None = None,
+        selection: Selection,
     ) -> torch.Tensor | None:
         """The chosen rows (``[P, S']``) become the survivors.
 
         Args:
             kl, over_base: of every column (see `Steps`). equal: which rows hold the same tokens, where that is known.
-            kept, log_weights: see `Selection`.
+            selection: of these rows.
 
         Returns:
-            ``[P, S']`` tokens that each keeps of its parent's response, where `kept` is given; else None.
+            ``[P, S']`` tokens that each keeps of its parent's response, where it keeps parts; else None.
         """
+        kept, log_weights, idle = selection.kept, selection.log_weights, selection.idle
         inside = torch.arange(chunk.tokens.shape[-1], device=rows.device) < chunk.counts[..., None]
         new = chunk.tokens.flatten(1, 2).gather(1, rows[..., None].expand(-1, -1, chunk.tokens.shape[-1]))
         lengths = self.lengths.gather(1, parents)
@@ -109,7 +110,8 @@ class Beam:
         where = lengths[..., None] + torch.arange(new.shape[-1], device=new.device)
         self.tokens.scatter_(-1, where, new)
         self.lengths = lengths + counts
-        self.added, self.ended, self.values = counts, ended, now
+        self.added, self.values = counts, now
+        self.ended = ended if idle is None else ended | idle
         if log_weights is None:
             log_weights = self.log_weights.gather(1, parents) + chunk.weights().gather(1, rows)
         self.log_weights = log_weights.double()
@@ -128,6 +130,15 @@ class Beam:
             )
             self.group = among.long().argmax(-1)
         return starts
+
+    def log_ratios(self, chunk: Chunk, over_base: torch.Tensor | None) -> torch.Tensor:
+        """Every row's log-probability as drawn, less the base's: ``[P, S·K]``, from what the chunk's columns added."""
+        before = self.over_base.repeat_interleave(chunk.counts.shape[2], 1)
+        if over_base is None:
+            return before
+        return before + _sums(
+            over_base, torch.arange(over_base.shape[-1], device=before.device) < chunk.counts[..., None]
+        )
 
     def last_tokens(self) -> torch.Tensor:
         """Every survivor's last token: ``[P, S]``."""

@@ -35,12 +35,17 @@ def check_search(search: Search, sampling: Sampling, lanes: Sequence[Lane]) -> N
     """Can the search be run?
 
     Raises:
-        GuiderError: it needs draws that differ, and the temperature is 0; rows end their chunks at different lengths,
+        GuiderError: it needs draws that differ, and the temperature is 0; it expands chunks of several tokens; rows
+            end their chunks at different lengths,
             and a model's states can't wait there.
     """
     if search.needs_draws and not sampling.temperature:
         raise GuiderError(
             f"{type(search).__name__} needs draws that differ, and at temperature=0 all are one; set it above 0"
+        )
+    if search.expands and search.ends.most != 1:
+        raise GuiderError(
+            f"{type(search).__name__} takes the likeliest tokens, and its chunks have several; let one do"
         )
     if search.ends.ragged and (recurrent := [lane.lm.name for lane in lanes if lane.recurrent]):
         raise GuiderError(
@@ -63,6 +68,7 @@ def rows_seen(
     beam: Beam,
     chunk: Chunk,
     values: torch.Tensor,
+    over_base: torch.Tensor | None,
     limits: torch.Tensor,
     chunks: torch.Tensor,
     equal: EqualRows,
@@ -71,8 +77,8 @@ def rows_seen(
     """What the search sees of a chunk's rows.
 
     Args:
-        values: ``[P, S, K]``. limits: ``[P]`` tokens that a response may have. chunks: ``[P]`` boundaries so far.
-        numbers: the search's own uniform numbers.
+        values: ``[P, S, K]``. over_base: of every column (see `Steps`). limits: ``[P]`` tokens that a
+            response may have. chunks: ``[P]`` boundaries so far. numbers: the search's own uniform numbers.
     """
     successors = chunk.counts.shape[2]
     place = torch.arange(successors, device=limits.device)
@@ -85,6 +91,7 @@ def rows_seen(
         values=values.masked_fill(~over, torch.nan) if search.scores == "end" else values,
         before=beam.values,
         log_weights=beam.log_weights.repeat_interleave(successors, 1) + chunk.weights(),
+        log_ratio=beam.log_ratios(chunk, over_base),
         valid=((running[..., None] & (chunk.counts > 0)) | (place == 0) | search.copies_ended).flatten(1),
         ended=ended,
         over=over,
@@ -107,6 +114,7 @@ def survivors_seen(beam: Beam, limits: torch.Tensor, chunks: torch.Tensor, numbe
         values=beam.values,
         before=beam.values,
         log_weights=beam.log_weights,
+        log_ratio=beam.over_base,
         valid=torch.ones_like(beam.ended),
         ended=beam.ended,
         over=beam.ended | (beam.lengths >= limits[:, None]),

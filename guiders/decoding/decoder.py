@@ -171,14 +171,14 @@ class Decoder:
             if request:
                 request.chunks += 1
         equal = EqualRows(self.beam, chunk.tokens, chunk.counts)
-        boundary = rows_seen(self.search, self.beam, chunk, values, self.limits, self._chunks(), equal, self._numbers)
+        row_facts = (chunk, values, taken.over_base, self.limits, self._chunks(), equal, self._numbers)
+        boundary = rows_seen(self.search, self.beam, *row_facts)
         selection, identity = selected(self.search, boundary, self.shape)
         rows, parents = selection.rows, selection.rows // self.shape[2]
         if self.trace and taken.changed is not None:
             self.trace.boundary(self.requests, self.beam, chunk, boundary, selection, taken.changed)
-        starts = self.beam.select(
-            parents, rows, chunk, values, taken.kl, taken.over_base, equal.found, selection.kept, selection.log_weights
-        )
+        measured = (values, taken.kl, taken.over_base, equal.found)
+        starts = self.beam.select(parents, rows, chunk, *measured, selection)
         self.shape = (self.shape[0], rows.shape[1], self.shape[2])
         if self.guidance:
             self.guidance.commit(parents, rows, self.beam.added, identity)

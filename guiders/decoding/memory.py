@@ -83,8 +83,9 @@ def _value_lanes(guider: Guider) -> tuple[tuple[LM, bool], ...]:
     models: tuple[LM, ...] = tuple(getattr(guider.value, "models", ())) if guider.chooses else ()
     if not models or guider.retokenising:
         return tuple((lm, True) for lm in models)
-    if all(lm.is_loaded or lm in guider.models for lm in models) and hasattr(guider.value, "reads"):
-        return tuple((read.lm, read.head or not read.last) for read in guider.value.reads(guider))
+    value = guider.value
+    if value is not None and hasattr(value, "reads") and all(lm.is_loaded or lm in guider.models for lm in models):
+        return tuple((read.lm, read.head or not read.last) for read in value.reads(guider))
     return tuple((lm, False) for lm in models)
 
 

@@ -35,6 +35,7 @@ class NextToken:
         over_base: ``[R, m]`` nats, log-probability of the tokens as drawn, less the base's; None where not asked for.
         ratio: ``[R, m]`` log π⁺ − log π⁻ of the tokens, float64; None where not asked for.
         changed: ``[R]`` did guidance change the most likely token? None where not asked for.
+        log_probs: ``[R, m]`` of the tokens under guidance, float64, of `most_likely`; else None.
     """
 
     tokens: torch.Tensor
@@ -43,6 +44,7 @@ class NextToken:
     over_base: torch.Tensor | None = None
     ratio: torch.Tensor | None = None
     changed: torch.Tensor | None = None
+    log_probs: torch.Tensor | None = None
 
 
 def next_token(
@@ -88,6 +90,41 @@ def next_token(
         parts = [NextToken(**{name: torch.cat(some) for name, some in columns.items() if some[0] is not None})]
     shape = numbers.shape[:-1]
     return NextToken(**{name: x.unflatten(0, shape) for name, x in vars(parts[0]).items() if x is not None})
+
+
+def most_likely(
+    guider: Guider,
+    logits: Sequence[torch.Tensor],
+    m: int,
+    guided: torch.Tensor | None = None,
+    pair: tuple[int, int] | None = None,
+) -> NextToken:
+    """Every row's m most likely next tokens at temperature 1, the likeliest first; nothing is drawn.
+
+    Where the vocabulary has fewer, the first one comes again, with a log-probability of minus infinity.
+
+    Args:
+        logits, guided, pair: as of `next_token`.
+
+    Returns:
+        tensors of the logits' leading shape.
+    """
+    guided = guider.combine(logits) if guided is None else guided
+    given = guided.log_softmax(-1)
+    base = logits[0][..., : guided.shape[-1]].to(guided.dtype).log_softmax(-1)
+    found = given.topk(min(m, given.shape[-1]))
+    more = m - found.indices.shape[-1]
+    tokens = torch.cat([found.indices, found.indices[..., :1].expand(*found.indices.shape[:-1], more)], -1)
+    log_probs = torch.nn.functional.pad(found.values.double(), (0, more), value=-torch.inf)
+    return NextToken(
+        tokens=tokens,
+        finite=torch.isfinite(found.values[..., 0]),
+        kl=divergence(given.exp(), base),
+        over_base=(given.gather(-1, tokens) - base.gather(-1, tokens)).double(),
+        ratio=None if pair is None else _log_ratio(logits[pair[0]], logits[pair[1]], tokens),
+        changed=given.argmax(-1) != base.argmax(-1),
+        log_probs=log_probs,
+    )
 
 
 def _rows(

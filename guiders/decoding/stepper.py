@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from guiders.decoding.next_token import next_token
+from guiders.decoding.next_token import most_likely, next_token
 from guiders.decoding.stops import stop_ids
 from guiders.errors import GuiderError
 from guiders.guider import Guider
@@ -32,8 +32,9 @@ class Steps:
         tokens: the drawn tokens, 0 where the row was not running. numbers: the uniform numbers to draw by.
         counts: ``[P, S, K]`` tokens that the row added. ended: ``[P, S, K]`` it has ended with an end token.
         alive: ``[P, S, K]`` it goes on. remaining: ``[P, S]`` tokens the survivor may still get.
-        kl: nats. over_base: see `NextToken`; where the search chooses. ratios: log π⁺ − log π⁻ of the token, where
-            wanted. weights: log-weights of the token, where guides with a memory may give some.
+        kl: nats. over_base: see `NextToken`. ratios: log π⁺ − log π⁻ of the token, where
+            wanted. weights: log-weights of the token, where guides with a memory may give some, and its
+            log-probability where the search expands.
         changed: did guidance change the most likely token? where wanted.
         finite: ``[]`` every running row had a number to draw by.
         alone: ``[P, S, K]`` its survivor is continued in one row (`Search.tries`); where that varies.
@@ -95,7 +96,7 @@ class Stepper:
         self.guider, self.sampling, self.lanes, self.wanted, self.trace = guider, sampling, lanes, wanted, trace
         ends = (*guider.base.eos_ids, *stop_ids(guider.base, sampling.stop))
         self.eos = _members(ends, guider.base)
-        self.search, self.ends = guider.search, guider.search.ends
+        self.search, self.ends, self.expands = guider.search, guider.search.ends, guider.search.expands
         self.varies = type(self.search).tries is not Search.tries
         last = self.ends.after(guider.base)
         self.last = _members(last, guider.base) if last else None
@@ -145,12 +146,12 @@ class Stepper:
             alive=(active[:, None] & ~ended & (remaining > 0))[..., None].expand(shape[:3]).clone(),
             remaining=remaining.clone(),
             kl=zeros,
-            over_base=torch.zeros_like(zeros) if self.measures_kl and self.guider.selects else None,
+            over_base=torch.zeros_like(zeros) if self.measures_kl else None,
             ratios=None if self.wanted is None else torch.zeros_like(zeros),
             changed=torch.zeros(shape, dtype=torch.bool, device=device) if self.trace else None,
             finite=torch.ones((), dtype=torch.bool, device=device),
             column=torch.ones(1, dtype=torch.long, device=device),
-            weights=torch.zeros_like(zeros) if self.guidance else None,
+            weights=torch.zeros_like(zeros) if self.guidance or self.expands else None,
             alone=torch.zeros(shape[:3], dtype=torch.bool, device=device) if self.varies else None,
         )
 
@@ -165,9 +166,7 @@ class Stepper:
         if not first and (stop := self.ends.before(logits[0], taken.counts)) is not None:
             taken.alive &= ~stop
         # at the first step one distribution serves all successors of a survivor, later each row has its own
-        if taken.alone is not None:
-            tries = self.search.tries(logits[0])
-            assert tries is not None  # as it was at the first one
+        if taken.alone is not None and (tries := self.search.tries(logits[0])) is not None:
             if first:
                 taken.alive &= torch.arange(taken.alive.shape[-1], device=tries.device) < tries[..., None]
                 taken.alone[:] = (tries == 1)[..., None]
@@ -177,13 +176,19 @@ class Stepper:
         guided = None
         if self.guidance:
             guided = self.guidance.guide(logits, taken.tokens[..., :t], taken.counts, taken.alive)
-        new = next_token(self.guider, self.sampling, logits, numbers, self.measures_kl, self.wanted, self.trace, guided)
+        if self.expands:
+            new = most_likely(self.guider, logits, numbers.shape[-1], guided, self.wanted)
+        else:
+            asked = (self.measures_kl, self.wanted, self.trace)
+            new = next_token(self.guider, self.sampling, logits, numbers, *asked, guided)
         of_rows = (lambda x: x[..., None].expand(taken.alive.shape)) if first else (lambda x: x)
         tokens = torch.where(taken.alive, new.tokens if first else new.tokens[..., 0], 0)
         _put(taken.tokens, t, tokens)
         if self.guidance and (weights := self.guidance.weigh(tokens)) is not None:
             assert taken.weights is not None  # as there is guidance
             _put(taken.weights, t, weights)
+        if taken.weights is not None and new.log_probs is not None:
+            taken.weights[..., t] += new.log_probs
         if taken.ratios is not None and new.ratio is not None:
             _put(taken.ratios, t, new.ratio if first else new.ratio[..., 0])
         if new.kl is not None:

@@ -142,8 +142,8 @@ def _decode(guider: Guider, index: int, prompt: object, sampling: Sampling, cach
         for reader in readers:
             reader.reorder([i for i in chosen for _ in range(successors)])
     seen = survivors_seen(search, beam, added, limit, chunks, partial(numbers_of_search, done))
-    chosen = search.choose(seen)
-    best, weight = beam[int(chosen[0])], search.log_weight(seen, chosen)
+    answer = search.choose(seen)
+    best, weight = beam[int(answer[0])], search.log_weight(seen, answer)
     return Generation(
         index=index,
         text=_shown(base, best.tokens, sampling.stop),

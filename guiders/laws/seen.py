@@ -72,6 +72,7 @@ def _seen(
         values=_line([unknown if h.value is None else h.value for h in rows]),
         before=_line([0.0 if h.value is None else h.value for h in before]),
         log_weights=_line([h.log_weight for h in rows]),
+        log_ratio=_line([h.log_ratio for h in rows]),
         valid=torch.tensor([valid]),
         ended=torch.tensor([[h.end is not None for h in rows]]),
         over=torch.tensor([[h.end is not None or len(h.tokens) >= limit for h in rows]]),

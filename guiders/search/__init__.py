@@ -15,6 +15,9 @@ from guiders.search.released import ReleasedChunkBeam
 from guiders.search.sample import Sample
 from guiders.search.soft_best_of_n import SoftBestOfN
 from guiders.search.speculative_rejection import SpeculativeRejection
+from guiders.search.suffix_redraws import SuffixRedraws
+from guiders.search.token_beam import TokenBeam
+from guiders.search.twisted_smc import TwistedSMC
 
 __all__ = [
     "BestOfN",
@@ -36,5 +39,8 @@ __all__ = [
     "Selection",
     "SoftBestOfN",
     "SpeculativeRejection",
+    "SuffixRedraws",
+    "TokenBeam",
     "Tokens",
+    "TwistedSMC",
 ]

@@ -49,7 +49,9 @@ class Boundary:
     Attributes:
         values: ``[P, R]`` of the rows as they are now; NaN where the search's `scores` asks for none yet.
         before: ``[P, S]`` of the survivors before the chunk; NaN where only a part of a scored row was kept.
-        log_weights: ``[P, R]`` as given with the last `Selection`, 0 at the beginning.
+        log_weights: ``[P, R]`` as given with the last `Selection`, 0 at the beginning, and what the chunk added: what
+            token guides say (`GuideState.weigh`), and the tokens' log-probabilities where the search `expands`.
+        log_ratio: ``[P, R]`` nats, log(the response's probability as drawn / the base's), as in `Generation.log_ratio`.
         valid: ``[P, R]`` the row holds a hypothesis; a survivor that had ended or reached the limit takes one row,
             another one as many as it has `Search.tries`.
         ended: ``[P, R]`` with an end token or a stop string. over: ``[P, R]`` ended, or at the token limit.
@@ -65,6 +67,7 @@ class Boundary:
     values: torch.Tensor
     before: torch.Tensor
     log_weights: torch.Tensor
+    log_ratio: torch.Tensor
     valid: torch.Tensor
     ended: torch.Tensor
     over: torch.Tensor
@@ -89,6 +92,7 @@ class Selection:
             `revises`: fewer than the row has undo a part of the chunk or of what came before, an end included.
             None: all.
         log_weights: ``[P, S']`` that the survivors go on with; None: those of their rows.
+        idle: ``[P, S']`` survivors that are not continued, as if they had ended: empty places of a beam. None: none.
         finished: ``[P]`` the search is done with the prompt. None: where all survivors have ended or are at the limit,
             which ends a prompt in any case.
     """
@@ -96,6 +100,7 @@ class Selection:
     rows: torch.Tensor
     kept: torch.Tensor | None = None
     log_weights: torch.Tensor | None = None
+    idle: torch.Tensor | None = None
     finished: torch.Tensor | None = None
 
 
@@ -118,6 +123,12 @@ class Search(Protocol):
         return self.survivors * self.successors
 
     @property
+    def equal_rows(self) -> bool:
+        """Does ``grid.rows`` hold its rows equal to other searches'? They measure no compute of a chain, whose steps
+        do, nor of a beam over tokens, which computes its survivors alone."""
+        return True
+
+    @property
     def scores(self) -> Literal["never", "end", "boundary"]:
         """When rows are scored: never (the guider needs no value), once each is over, or at every boundary."""
         return "boundary"
@@ -136,6 +147,13 @@ class Search(Protocol):
     @property
     def shrinks(self) -> bool:
         """May `select` name fewer than S rows? Prompts are then decoded in waves: none is admitted while others run."""
+        return False
+
+    @property
+    def expands(self) -> bool:
+        """Are a survivor's K successors its K most likely next tokens, the likeliest first, in place of K draws? Chunks
+        are of one token then. Temperature and cuts change nothing, and log-weights gather the tokens'
+        log-probabilities under guidance; a successor beyond the vocabulary has minus infinity."""
         return False
 
     @property

@@ -72,9 +72,8 @@ class TokenGuide(Protocol):
     def shift(self, *logits: torch.Tensor) -> torch.Tensor:
         """Additive guides: what is added to the base's logits, up to a constant, from those of `models` (with
         `with_base`: from the base's, then those): ``[..., V]`` each, not to be overwritten. Minus infinity masks."""
-        missing = (
-            f"{type(self).__name__} has memory=False, and no shift"  # apart: else type checkers take it for abstract
-        )
+        # a statement of its own: else type checkers take the method for an abstract one
+        missing = f"{type(self).__name__} has memory=False, and no shift"
         raise NotImplementedError(missing)
 
     def state(self, guider: "Guider", slots: int) -> "GuideState":

@@ -93,7 +93,7 @@ class _State(GuideState):
     def __init__(self, rules: Rules, guider: "Guider"):
         self.rules, base = rules, guider.base
         self.biases = {}  # of every id, ``[V]``
-        for name, table in {"words": dict(rules.words), "first": dict(rules.first)}.items():
+        for name, table in (("words", rules.words), ("first", rules.first)):
             self.biases[name] = torch.zeros(guider.vocabulary, dtype=torch.float64, device=base.device)
             for text, bias in _table(name, table).items():
                 self.biases[name][one_token(base, text)] += bias

@@ -10,7 +10,7 @@ from guiders.errors import GuiderError
 from guiders.models.lm import LM
 from guiders.value.protocol import Chunk, Value
 from guiders.value.rescore import shown
-from guiders.value.texts import Row, TextsScorer, by_slot
+from guiders.value.texts import TextRow, TextsScorer, by_slot
 
 if TYPE_CHECKING:
     from guiders.guider import Guider
@@ -114,12 +114,12 @@ class _AgreementScorer(TextsScorer):
         super().__init__(base, slots)
         self.value = value
 
-    def _rows(self, chunk: Chunk) -> list[Row]:
+    def _rows(self, chunk: Chunk) -> list[TextRow]:
         # of a survivor that has ended only the first row is a hypothesis
         added = chunk.counts > 0
         added[..., 0] = True
         kept = added.flatten(1).tolist()
         return [row for row in super()._rows(chunk) if kept[row.slot][row.row]]
 
-    def values(self, rows: list[Row]) -> list[tuple[float, int]]:
+    def values(self, rows: list[TextRow]) -> list[tuple[float, int]]:
         return [(value, 0) for some in by_slot(rows) for value in self.value.agreements([row.text for row in some])]

@@ -13,7 +13,7 @@ from guiders.models.lm import LM
 from guiders.models.prompt import whole_text
 from guiders.value.protocol import Value
 from guiders.value.rescore import shown
-from guiders.value.texts import Row, TextsScorer, one_text
+from guiders.value.texts import TextRow, TextsScorer, one_text
 
 if TYPE_CHECKING:
     from guiders.guider import Guider
@@ -84,7 +84,7 @@ class _BiEncoderScorer(TextsScorer):
             return []
         return list(self.value.encodes.embed([self.value.as_prefix(prompt) for prompt in prompts], end=True))
 
-    def values(self, rows: list[Row]) -> list[tuple[float, int]]:
+    def values(self, rows: list[TextRow]) -> list[tuple[float, int]]:
         encoder = self.value.encodes
         texts = [self.value.suffix.replace("{text}", row.text) for row in rows]
         before = encoder.evaluated

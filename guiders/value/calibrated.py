@@ -12,7 +12,7 @@ from guiders.models.lm import LM
 from guiders.models.prompt import LongPrompt
 from guiders.sampling import Sampling
 from guiders.search import ChunkBeam
-from guiders.value.part import Part
+from guiders.value.part import ValuePart
 from guiders.value.protocol import Chunk, Reads, Value
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class Calibrated(Value):
         return self.share(*numbers).tolist()
 
 
-class _CalibratedScorer(Part):
+class _CalibratedScorer(ValuePart):
     """The value's own scorer, and every slot's sample of the base's rewards."""
 
     def __init__(self, value: Calibrated, guider: "Guider", slots: int, columns: int):

@@ -42,7 +42,7 @@ class Length(Value):
 class _LengthScorer:
     """No model: it reads nothing."""
 
-    wants_ratio = None
+    wants_ratio: tuple[int, int] | None = None
     together = False
     evaluated = 0
 

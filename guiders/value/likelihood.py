@@ -18,7 +18,7 @@ from guiders.value.protocol import Reads, Scorer, Value
 from guiders.value.rescore import shown, summed, whole_texts
 from guiders.value.summed import SummedScorer
 from guiders.value.text import TextScorer
-from guiders.value.texts import Row, TextsScorer, one_text
+from guiders.value.texts import TextRow, TextsScorer, one_text
 
 if TYPE_CHECKING:
     from guiders.guider import Guider
@@ -157,7 +157,7 @@ class _ContinuationScorer(TextsScorer):
         super().__init__(base, slots)
         self.value = value
 
-    def values(self, rows: list[Row]) -> list[tuple[float, int]]:
+    def values(self, rows: list[TextRow]) -> list[tuple[float, int]]:
         asked = [self.value.asked(row.prompt, row.text) for row in rows]
         scores = log_likelihoods(self.value.lm, [one for some in asked for one in some])
         found, at = [], 0

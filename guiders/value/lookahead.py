@@ -11,7 +11,7 @@ from guiders.models.lm import LM
 from guiders.models.vocab import check_same_vocabulary
 from guiders.sampling import Sampling
 from guiders.value.protocol import Value
-from guiders.value.texts import Row, TextsScorer, by_slot
+from guiders.value.texts import TextRow, TextsScorer, by_slot
 
 if TYPE_CHECKING:
     from guiders.guider import Guider
@@ -166,7 +166,7 @@ class _LookaheadScorer(TextsScorer):
         super().__init__(guider.base, slots)
         self.value, self.guider = value, guider
 
-    def values(self, rows: list[Row]) -> list[tuple[float, int]]:
+    def values(self, rows: list[TextRow]) -> list[tuple[float, int]]:
         running = [row for row in rows if not row.over]
         stop = rows[0].stop
         rolled = self.value.rolled_out(self.guider, [(row.asked, row.tokens) for row in running], stop)

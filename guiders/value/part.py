@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from guiders.guider import Guider
 
 
-class Part:
+class ValuePart:
     """The scorer of a value inside another one, which sees its own values where it asks for those before a chunk.
 
     Args:

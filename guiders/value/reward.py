@@ -10,7 +10,7 @@ from guiders.models.lm import LM
 from guiders.models.prompt import whole_text
 from guiders.value.protocol import Scorer, Value
 from guiders.value.rescore import shown
-from guiders.value.texts import Row, TextsScorer
+from guiders.value.texts import TextRow, TextsScorer
 
 if TYPE_CHECKING:
     from guiders.guider import Guider
@@ -49,7 +49,7 @@ class _RewardScorer(TextsScorer):
         super().__init__(base, slots)
         self.model = model
 
-    def values(self, rows: list[Row]) -> list[tuple[float, int]]:
+    def values(self, rows: list[TextRow]) -> list[tuple[float, int]]:
         pairs = [(row.prompt, row.text) for row in rows]
         with exclusive(self.model.model):  # what other threads have it read is not this decoder's
             before = self.model.evaluated

@@ -9,7 +9,7 @@ import torch
 
 from guiders.errors import GuiderError
 from guiders.models.lm import LM
-from guiders.value.part import Part
+from guiders.value.part import ValuePart
 from guiders.value.protocol import Chunk, Reads, Value
 
 if TYPE_CHECKING:
@@ -82,10 +82,10 @@ class _SumScorer:
     """Every part has its own scorer and its own values."""
 
     def __init__(self, value: Sum, guider: "Guider", slots: int, columns: int):
-        self.parts: list[tuple[Part, float]] = []
+        self.parts: list[tuple[ValuePart, float]] = []
         self.wants_ratio: tuple[int, int] | None = None
         for one, weight in value.parts:
-            part = Part(one, guider, slots, columns, self.wants_ratio)
+            part = ValuePart(one, guider, slots, columns, self.wants_ratio)
             self.wants_ratio = part.wants_ratio if self.wants_ratio is None else self.wants_ratio
             self.parts.append((part, weight))
         self.together = any(part.together for part, _ in self.parts)

@@ -22,7 +22,7 @@ class SummedScorer:
         stepped: the decoder has the models read these tokens in any case, so that nothing more is needed of them.
     """
 
-    wants_ratio = None
+    wants_ratio: tuple[int, int] | None = None
 
     def __init__(
         self,

@@ -13,7 +13,7 @@ from guiders.value.protocol import Chunk
 
 
 @dataclass(frozen=True)
-class Row:
+class TextRow:
     """A response as a value that reads texts sees it.
 
     Attributes:
@@ -47,7 +47,7 @@ class TextsScorer:
         evaluated: token positions that were computed; subclasses count.
     """
 
-    wants_ratio = None
+    wants_ratio: tuple[int, int] | None = None
     together = False
 
     def __init__(self, base: LM, slots: int):
@@ -58,7 +58,7 @@ class TextsScorer:
         self.evaluated = 0
 
     @abstractmethod
-    def values(self, rows: list[Row]) -> list[tuple[float, int]]:
+    def values(self, rows: list[TextRow]) -> list[tuple[float, int]]:
         """The value of every row, and the token positions that it needed; the rows of a slot stand together."""
 
     def prepare(self, prompts: list) -> list[Any]:
@@ -79,7 +79,7 @@ class TextsScorer:
             self._positions[row.slot] += positions
         return values.view(chunk.counts.shape).to(chunk.values)
 
-    def _rows(self, chunk: Chunk) -> list[Row]:
+    def _rows(self, chunk: Chunk) -> list[TextRow]:
         wanted, ended = chunk.asked(), chunk.ended.flatten(1).tolist()
         over = ended if chunk.over is None else chunk.over.flatten(1).tolist()
         found = []
@@ -90,7 +90,7 @@ class TextsScorer:
             for row, tokens in enumerate(responses):
                 if wanted[slot][row]:
                     seen = (prompt, self.asked[slot], self.prepared[slot], tokens, chunk.text(tokens))
-                    found.append(Row(slot, row, *seen, ended[slot][row], over[slot][row], chunk.stop))
+                    found.append(TextRow(slot, row, *seen, ended[slot][row], over[slot][row], chunk.stop))
         return found
 
     def commit(
@@ -121,9 +121,9 @@ def one_text(prompt: Any) -> str:
     return prompt if isinstance(prompt, str) else "\n\n".join(str(message["content"]) for message in prompt)
 
 
-def by_slot(rows: Sequence[Row]) -> list[list[Row]]:
+def by_slot(rows: Sequence[TextRow]) -> list[list[TextRow]]:
     """The rows of each prompt, in order."""
-    slots: dict[int, list[Row]] = {}
+    slots: dict[int, list[TextRow]] = {}
     for row in rows:
         slots.setdefault(row.slot, []).append(row)
     return list(slots.values())

@@ -52,12 +52,25 @@ class Backend(Protocol):
     """
 
     def decode(self, blocks: Iterable[Block]) -> "Iterator[tuple[Block, list[Generation]]]":
-        """Every block with its generations, one for each of its prompts, in the prompts' order.
+        """Every block with generations of its prompts; ``Generation.index`` is the prompt's place in the block.
 
-        Blocks may come back in another order than they were given. They are drawn from the iterable as there is room
+        A block may come in several parts, and a generation twice, where a worker died in between. Blocks may come back
+        in another order than they were given. They are drawn from the iterable as there is room
         for them: what the caller does between two results is done before the serial backend draws the next block.
 
         Raises:
             GuiderError: what the guider refuses, such as a prompt that fills a model's context.
         """
+        ...
+
+    def status(self) -> str:
+        """Its workers and their speed, for the progress display; "" where there is nothing to say."""
+        ...
+
+    def named(self) -> dict:
+        """What it is, for the manifest."""
+        ...
+
+    def close(self) -> None:
+        """End what it has started."""
         ...

@@ -37,6 +37,15 @@ class Serial:
             guider = self._guider(block.guider)
             yield block, generations(guider, block.prompts, block.sampling, *self._options)
 
+    def status(self) -> str:
+        return ""
+
+    def named(self) -> dict:
+        return {"name": "serial"}
+
+    def close(self) -> None:
+        pass
+
 
 def generations(
     guider: "Guider",

@@ -6,12 +6,8 @@ def main(arguments: list[str]) -> int:
     # inside: benchmarks.gpu imports from this folder where hydra and pydantic are not installed
     from harness.bench.settings import BenchFile
     from harness.config.compose import compose
-    from harness.config.help import show_options
     from harness.config.schema import validated
 
-    if {"-h", "--help"} & set(arguments):
-        show_options("bench", BenchFile, {})
-        return 0
     spec = validated(BenchFile, compose("bench", arguments).config).bench.resolved()
     # torch only once there is something to measure
     from harness.bench.run import measure

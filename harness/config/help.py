@@ -11,7 +11,7 @@ from harness.config.compose import choices, compose
 if TYPE_CHECKING:
     from rich.console import Console
 
-GROUPS = ("preset", "task", "model", "guider", "grid", "judge")
+GROUPS = ("preset", "task", "model", "guider", "grid", "judge", "backend")
 
 
 def show_options(verb: str, schema: type[BaseModel], switches: dict[str, str], primary: str | None = None) -> None:
@@ -56,10 +56,14 @@ def show_files(verb: str, *files: str) -> None:
     """Print a verb's options where they depend on a choice: its configuration files, defaults and comments in them.
 
     Args:
-        files: below ``conf/``, the primary one first.
+        files: below ``conf/``, the primary one first; ``GROUP/*.yaml`` for all of a group.
     """
-    print(f"usage: python -m harness {verb} [key=value ...]\n\n  --debug    show tracebacks")
+    shown: list[str] = []
     for file in files:
+        group = file.removesuffix("/*.yaml")
+        shown += [file] if group == file else [f"{group}/{name}.yaml" for name in choices(group)]
+    print(f"usage: python -m harness {verb} [key=value ...]\n\n  --debug    show tracebacks")
+    for file in shown:
         print(f"\n# conf/{file}\n" + resources.files("conf").joinpath(file).read_text(encoding="utf-8").rstrip())
 
 

@@ -189,6 +189,16 @@ class Record(Part):
     trace: bool = Field(False, description="record what guidance and search did at every step, for the report")
 
 
+class BackendSpec(Part):
+    name: Literal["serial", "ray"] = Field("serial", description="serial: in this process; ray: by Ray actors")
+    workers: Count | None = Field(None, description="of Ray; null: as many as there is room for")
+    gpus_per_worker: Annotated[float, Field(ge=0)] | None = Field(
+        None, description="GPUs of a worker, a fraction packs small models; null: 1 where device is cuda, else 0"
+    )
+    cpus_per_worker: Count = Field(1, description="cores, and threads of torch, of a worker")
+    address: str | None = Field(None, description="null: this machine; auto or HOST:PORT: a running Ray cluster")
+
+
 def _folder(name: str) -> str:
     if name in ("", ".", "..") or set(name) & set("/\\\0"):
         raise ValueError("a folder's name is needed; for another place give run_dir=PATH")
@@ -197,7 +207,7 @@ def _folder(name: str) -> str:
 
 class Sweep(Part):
     name: Annotated[str, AfterValidator(_folder)] = Field(description="name of the run")
-    run_dir: str = Field(description="folder of the run")
+    run_dir: str = Field(min_length=1, description="folder of the run")
     guider: Names = Field(description="conf/guider names, or YAML files; base is always added")
     seeds: Seeds = Field([0, 1], description="seeds of the test trials")
     task: Task
@@ -208,6 +218,7 @@ class Sweep(Part):
     select: Select
     judge: dict[str, Any] | None = Field(None, description="who compares each answer with the base's; null: nobody")
     device: str = Field("cpu", description="cpu, cuda, cuda:1, mps")
+    backend: BackendSpec = Field(BackendSpec(), description="where blocks of prompts are decoded")
     block: Count = Field(64, description="prompts that are decoded and recorded together")
     batch_tokens: Count | None = Field(None, description="most tokens in a batch's caches; null: chosen by the decoder")
     memory: Annotated[float, Field(gt=0), AfterValidator(_finite)] | None = Field(

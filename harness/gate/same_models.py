@@ -19,7 +19,7 @@ from reports.gate.statistics import GateResult, compare, record
 from reports.run import Run, load_run
 
 if TYPE_CHECKING:
-    from harness.verbs.gate import Gate
+    from harness.gate.config import Gate
 
 ACCEPTED = Path("baselines/accepted.yaml")
 NOT_DECODED = "decoding"  # accepts that the earlier code does not run the change's command, or read its models

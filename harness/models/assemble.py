@@ -68,7 +68,20 @@ def search_rows(config: dict) -> int:
         return math.prod(factors)
     search = assemble(config["search"], lambda spec, place: None, "search")
     rows = getattr(search, "rows", None)
+    if rows is None and not (hasattr(search, "survivors") and hasattr(search, "successors")):
+        target = config["search"].get("_target_")
+        raise UserError(
+            f"guider.search: {target} makes no search but a {type(search).__name__}; name a class of searches"
+        )
     return int(search.survivors * search.successors if rows is None else rows)
+
+
+def held_to_rows(config: dict) -> bool:
+    """Does ``grid.rows`` choose among this guider's settings? `Search.equal_rows`, of a search that can be built."""
+    target = (config.get("search") or {}).get("_target_")
+    if target is None or target in OUR_SEARCHES:
+        return True
+    return getattr(assemble(config["search"], lambda spec, place: None, "search"), "equal_rows", True)
 
 
 def assemble(node: Any, model: Callable[[dict, str], Any], place: str = "") -> Any:

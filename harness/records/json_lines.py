@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.errors import UserError
+from reports.json_lines import lines
 
 
 def objects(path: Path) -> Iterator[tuple[str, dict]]:
@@ -13,20 +14,17 @@ def objects(path: Path) -> Iterator[tuple[str, dict]]:
     Raises:
         UserError: a line that is not JSON in UTF-8, or not an object, or that holds half of a surrogate pair.
     """
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise UserError(f"{path}:{number}: not JSON ({error}); mend or remove the line") from None
-            if not isinstance(row, dict):
-                raise UserError(f"{path}:{number}: not a JSON object; write one object per line")
-            # a half that JSON escapes, or that was written as if it were UTF-8
-            if (b"\\u" in line or b"\xed" in line) and _is_broken(row):
-                raise UserError(f"{path}:{number}: holds half of a surrogate pair, which is no text; mend the line")
-            yield f"{path}:{number}", row
+    for line in lines(path):
+        if not line.raw.strip():
+            continue
+        place = f"{path}:{line.number}"
+        if line.row is None:
+            remedy = "write one object per line" if line.fault == "not a JSON object" else "mend or remove the line"
+            raise UserError(f"{place}: {line.fault}; {remedy}")
+        # a half that JSON escapes, or that was written as if it were UTF-8
+        if (b"\\u" in line.raw or b"\xed" in line.raw) and _is_broken(line.row):
+            raise UserError(f"{place}: holds half of a surrogate pair, which is no text; mend the line")
+        yield place, line.row
 
 
 def _is_broken(row: dict) -> bool:

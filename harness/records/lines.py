@@ -5,6 +5,8 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from reports.json_lines import lines
+
 
 class Lines:
     """One append-only ``.jsonl`` file.
@@ -23,18 +25,16 @@ class Lines:
         """The complete rows, in the order they were written.
 
         Raises:
-            ValueError: a complete line that is not JSON (a damaged disk or an edit by hand), with file and line.
+            ValueError: a complete line that is no JSON object (a damaged disk or an edit by hand), with file and line.
         """
         if not self.path.exists():
             return
-        with self.path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                if not line.endswith(b"\n"):
-                    return
-                try:
-                    yield json.loads(line)
-                except ValueError:
-                    raise ValueError(f"{self.path}:{number}: not JSON; remove the line and run again") from None
+        for line in lines(self.path):
+            if not line.is_whole:
+                return
+            if line.row is None:
+                raise ValueError(f"{self.path}:{line.number}: {line.fault}; remove the line and run again")
+            yield line.row
 
     def append(self, rows: Iterable[dict]) -> None:
         """Write the rows in one go and flush them to the disk."""

@@ -74,6 +74,11 @@ class Manifest:
         if decoding_code() not in decoded:
             decoded.append(decoding_code())
 
+    def record_backend(self, named: dict) -> None:
+        """Where blocks were decoded, where that is not this process."""
+        if named["name"] != "serial":
+            self.values["backend"] = named
+
     def other_code(self) -> str | None:
         """What to say where records of this run were decoded by another version of the harness's own code."""
         now = decoding_code()

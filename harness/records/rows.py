@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from harness.records.kept import KeptRows
 from harness.records.lines import Lines
 from reports.rows import Read, place_of, read, signed
 from reports.whole_file import replace
@@ -18,6 +19,7 @@ class SignedLines(Lines):
         must_be_signed: whether a row without a checksum is a bad one.
         place: where the rows stand, which their checksums cover; None: folder and name of the file.
         texts: the fields that every row has, each a text.
+        kept: where lines that were read before are found again; None: the file is read each time.
     """
 
     def __init__(
@@ -26,9 +28,11 @@ class SignedLines(Lines):
         must_be_signed: bool = False,
         place: str | None = None,
         texts: tuple[str, ...] = ("key",),
+        kept: KeptRows | None = None,
     ):
         super().__init__(path)
         self.must_be_signed, self.place, self.texts = must_be_signed, place or place_of(self.path), texts
+        self.kept = kept
 
     def __iter__(self) -> Iterator[dict]:
         """The complete rows without their checksums, in the order they were written.
@@ -44,6 +48,12 @@ class SignedLines(Lines):
 
     def read(self) -> Iterator[Read]:
         """The complete lines, good and bad."""
+        if self.kept is None:
+            yield from self._parsed()
+        else:
+            yield from self.kept.read(self.path, (self.must_be_signed, self.place, self.texts), self._parsed)
+
+    def _parsed(self) -> Iterator[Read]:
         return read(self.path, self.must_be_signed, self.place, self.texts)
 
     def append(self, rows: Iterable[dict]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from harness.errors import UserError
+from harness.records.kept import KeptRows
 from harness.records.rows import SignedLines
 from harness.trials.trial import Trial
 from reports.rows import is_signed
@@ -25,6 +26,7 @@ class RunFolder:
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path).expanduser()
         self._lock: IO | None = None
+        self._kept = KeptRows()
 
     def open(self) -> None:
         """Make the folder and take it for this process.
@@ -49,6 +51,8 @@ class RunFolder:
             else:
                 said = f"cannot be locked ({error.strerror}); choose a folder on another file system with run_dir=PATH"
             raise UserError(f"run_dir={self.path}: {said}") from None
+        for left_behind in self.path.rglob(".*.part"):  # by a sweep that was killed
+            left_behind.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Let another sweep have the folder."""
@@ -70,7 +74,7 @@ class RunFolder:
         return self._rows("judgements", trial)
 
     def _rows(self, kind: str, trial: str) -> SignedLines:
-        return SignedLines(self.path / kind / f"{trial}.jsonl", must_be_signed=is_signed(self.path))
+        return SignedLines(self.path / kind / f"{trial}.jsonl", must_be_signed=is_signed(self.path), kept=self._kept)
 
     def rows(self, lines: SignedLines, last: bool = False) -> dict[str, dict]:
         """key -> the first row with that key; ``last``: the last one, for scores and judgements, made anew at need.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from guiders import Sampling, generate
 from harness.config.schema import Sweep
 from harness.models.pool import Pool, Resolver
-from harness.trials.requirements import Need
+from harness.trials.requirements import ModelNeed
 from harness.trials.trial import Setting
 
 MOST_BYTES = 500_000_000  # of weights that are loaded for a measurement
@@ -34,7 +34,7 @@ WORDS = (
 Pace = dict[tuple[str, int], float]
 
 
-def measured(sweep: Sweep, settings: Sequence[Setting], needs: Sequence[Need], tokens: int) -> Pace | None:
+def measured(sweep: Sweep, settings: Sequence[Setting], needs: Sequence[ModelNeed], tokens: int) -> Pace | None:
     """(method, rows) -> seconds of one response of `tokens` tokens, decoded in a batch as a sweep does.
 
     Returns:

@@ -36,10 +36,11 @@ class Recorder:
         self.generated = 0
         self._lines = run.records(trial.id)
         self._rows = dict(run.rows(self._lines))
+        self._lacking = {prompt_key(one.text) for one in self.prompts} - self._rows.keys()
 
     @property
     def is_complete(self) -> bool:
-        return not any(map(self.lacks, self.prompts))
+        return not self._lacking
 
     def blocks(self, guider: dict, sampling: "Sampling") -> Iterator[Block]:
         """The blocks of which any record is missing.
@@ -53,12 +54,16 @@ class Recorder:
                 yield Block(self.trial.id, guider, start, tuple(block), sampling)
 
     def add(self, block: Block, generations: "Sequence[Generation]") -> int:
-        """Record what a block lacked; how many records that are. They are on the disk when this returns."""
+        """Record what a block lacked; how many records that are. They are on the disk when this returns.
+
+        generations: of some or all of the block's prompts, each with its place in the block as its index.
+        """
         new = []
-        for place, (one, generation) in enumerate(zip(block.prompts, generations, strict=True), block.start):
-            row = record(place, one, generation)
+        for generation in generations:
+            row = record(block.start + generation.index, block.prompts[generation.index], generation)
             if row["key"] not in self._rows:
                 self._rows[row["key"]] = row
+                self._lacking.discard(row["key"])
                 new.append(row)
         self._lines.append(new)
         self.generated += len(new)

@@ -4,6 +4,7 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from harness.config.schema import Sweep
@@ -11,13 +12,13 @@ from harness.models.pool import Resolver
 from harness.progress import Display, duration
 from harness.records.judgement import TOO_MANY_MISSING
 from harness.records.manifest import Manifest
+from harness.records.report import compile_run
 from harness.records.run_folder import RunFolder, write_text
 from harness.sweep.judging import Judging
 from harness.sweep.plan import Job, Plan
 from harness.sweep.rejected import RejectedRows
 from harness.sweep.selection import best_settings
 from harness.trials.composed import ComposedSweep
-from harness.verbs.report import compile_run
 from reports.direction import Directions
 
 if TYPE_CHECKING:
@@ -47,17 +48,8 @@ def run_sweep(composed: ComposedSweep, judging: Judging | None, run: RunFolder, 
     if plan.resolver.seconds:
         manifest.add_seconds("models", plan.resolver.seconds)
     command = ["python", "-m", "harness", "sweep", *arguments]
-    stages = Stages(plan, judging, manifest, command)
-    stages.run(plan.first_stage(), "dev" if sweep.select.metric else "all")
-    if sweep.select.metric:
-        guards = sweep.select.bounds
-        best = best_settings(run, plan.dev_trials(), sweep.select.metric, stages.directions, guards)
-        for method in dict.fromkeys(setting.method for setting in settings):
-            if all(setting.method != method for setting in best):
-                bounds = " and ".join(map(str, guards))
-                print(f"{method}: no setting keeps {bounds} on the dev prompts; it is not run on the test prompts")
-        plan.select(best)
-        stages.run(plan.second_stage(), "test")
+    with closing(Stages(plan, judging, manifest, command)) as stages:
+        _decoded(stages)
     run.write_trials(plan.rows())
     if stages.rejected.unsigned:
         said = "rows were written by an earlier version, without checksums: a change in them would not be noticed"
@@ -72,6 +64,23 @@ def run_sweep(composed: ComposedSweep, judging: Judging | None, run: RunFolder, 
         print(line, file=sys.stderr)
         return TOO_MANY_MISSING
     return 0
+
+
+def _decoded(stages: "Stages") -> None:
+    """Both stages of a sweep, with the selection between them."""
+    plan = stages.plan
+    select = plan.sweep.select
+    stages.run(plan.first_stage(), "dev" if select.metric else "all")
+    if select.metric is None:
+        return
+    guards = select.bounds
+    best = best_settings(plan.run, plan.dev_trials(), select.metric, stages.directions, guards)
+    for method in dict.fromkeys(setting.method for setting in plan.settings):
+        if all(setting.method != method for setting in best):
+            bounds = " and ".join(map(str, guards))
+            print(f"{method}: no setting keeps {bounds} on the dev prompts; it is not run on the test prompts")
+    plan.select(best)
+    stages.run(plan.second_stage(), "test")
 
 
 class Stages:
@@ -96,8 +105,11 @@ class Stages:
         if todo:
             runner = self._start()
             samples = sum(self.plan.missing(job) or 0 for job in todo)
-            with runner.progress.stage(name, samples):
-                self.generated += runner.run(todo)
+            try:
+                with runner.progress.stage(name, samples):
+                    self.generated += runner.run(todo)
+            finally:
+                self.manifest.record_backend(runner.backend.named())
         for job in jobs:
             if self.judging and not job.is_base:
                 baseline = self.plan.baseline(job).trial
@@ -105,6 +117,11 @@ class Stages:
         if todo:
             self.manifest.add_seconds(name, time.perf_counter() - began)
             self.manifest.write()
+
+    def close(self) -> None:
+        """End the backend's workers."""
+        if self._runner is not None:
+            self._runner.backend.close()
 
     def _reject_bad_rows(self, jobs: Sequence[Job]) -> None:
         baselines = {id(job): None if job.is_base else self.plan.baseline(job).trial.id for job in jobs}

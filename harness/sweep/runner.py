@@ -53,15 +53,25 @@ class Runner:
     ):
         self.plan, self.manifest, self.progress = plan, manifest, progress
         sweep = plan.sweep
-        memory = None if sweep.memory is None else int(sweep.memory * 1e9)
-        options = (sweep.batch_tokens, sweep.record.trace, sweep.task.on_long_prompt, memory)
-        self.backend = backend or Serial(self.guider, *options)
-        self.pool = Pool(plan.resolver, plan.sweep.device)
+        self.backend = backend or self._configured()
+        elsewhere = sweep.backend.name != "serial"  # tokenizers are read here, weights where they are used
+        self.pool = Pool(plan.resolver, "cpu" if elsewhere else sweep.device)
         self._tasks: dict[str, LoadedTask] = {}
         self._guiders: dict[str, Guider] = {}
         self._prompts: dict[tuple[str, str, int], TaskPrompts] = {}
         self._rewards = rewards or RewardModels()
         self._gold: RewardModel | None = None
+
+    def _configured(self) -> Backend:
+        sweep = self.plan.sweep
+        memory = None if sweep.memory is None else int(sweep.memory * 1e9)
+        how = (sweep.batch_tokens, sweep.record.trace, sweep.task.on_long_prompt, memory)
+        if sweep.backend.name == "serial":
+            return Serial(self.guider, *how)
+        from harness.backends.ray import Ray
+        from harness.backends.worker import WorkerSettings
+
+        return Ray(sweep.backend, WorkerSettings(sweep.device, sweep.backend.cpus_per_worker, *how, tuple(sys.path)))
 
     def prepare(self) -> None:
         """Build every guider, which reads and compares tokenizers, load the task of every split, and hold every job to
@@ -141,7 +151,7 @@ class Runner:
         for block, generations in self.backend.decode(blocks()):
             at = running[block.trial]
             new = at.recorder.add(block, generations)
-            self.progress.advance(new)
+            self.progress.advance(new, self.backend.status())
             generated += new
             if at.recorder.is_complete:
                 self._finish(running.pop(block.trial))
@@ -179,7 +189,8 @@ class Runner:
         """
         sweep = self.plan.sweep
         jobs = fit_all((self._to_decode(job) for job in self.plan.may_come()), sweep)
-        if line := check_memory(jobs, sweep, requirements.weights(sweep, self.plan.settings)):
+        here = sweep.backend.name == "serial"  # workers look at their own machine's memory
+        if here and (line := check_memory(jobs, sweep, requirements.weights(sweep, self.plan.settings))):
             print(line, file=sys.stderr)
         # of each method one setting runs on the test prompts
         stages = {(one.job.trial.method if one.job.trial.split == "test" else one.job.trial.id, one.job.trial.seed,

@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from harness.errors import UserError
+from harness.records.json_lines import objects
 from harness.records.run_folder import write_text
 from harness.training import config
 
@@ -71,10 +72,10 @@ def sampled(
         progress: ``(stage, step, total, loss)``, called as the responses come.
 
     Raises:
-        UserError: rewards that are not one finite number for each response.
+        UserError: rewards that are not one finite number for each response; a damaged file.
     """
     if path.exists():
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return [row for _, row in objects(path)]
     from guiders import generate
 
     texts: dict[int, str] = {}

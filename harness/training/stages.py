@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from guiders.errors import GuiderError
 from guiders.training.checkpoint import Checkpoints
@@ -102,8 +102,8 @@ class Trainer:
 
         def train() -> dict:
             tokenizer, model = self.tokenizer(base), self.load(base)
-            model = sft.train(model, tokenizer, rows.train, lora=lora(settings), **self.options("sft", settings))
-            model = cast(Any, model).merge_and_unload() if settings.lora.rank else model
+            trained: Any = sft.train(model, tokenizer, rows.train, lora=lora(settings), **self.options("sft", settings))
+            model = trained.merge_and_unload() if settings.lora.rank else trained
             figures = held_out.likelihood(model, tokenizer, rows.held_out, max_length=self.spec.data.max_length)
             self.session.finish("sft", _saves(model, tokenizer), figures, name)
             return figures

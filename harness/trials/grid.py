@@ -13,7 +13,7 @@ from harness.config.nearest import nearest
 from harness.config.schema import Grid, ModelSpec, Sweep, validated
 from harness.errors import UserError
 from harness.methods.method import method
-from harness.models.assemble import is_model
+from harness.models.assemble import held_to_rows, is_model
 from harness.trials.trial import BASE, Setting
 
 AXIS = re.compile(r"\$\{grid\.(\w+)\}")
@@ -109,7 +109,7 @@ def _points(method: str, config: dict, sweep: Sweep, own: dict[str, list]) -> li
         found.append(Setting(method, settings, _filled(config, settings, method)))
     rows = sweep.grid.rows
     if rows is not None and any(one.rows != 1 for one in found):
-        found = [one for one in found if one.rows == rows]
+        found = [one for one in found if one.rows == rows or not held_to_rows(one.config)]
     if not found:
         raise UserError(
             f"grid.rows={sweep.grid.rows}: no point of {method}'s grid has as many rows; set grid.rows=null"

@@ -22,7 +22,7 @@ RATES = {"cpu": 2e10, "cuda": 5e13, "mps": 2e12}
 
 
 @dataclass(frozen=True)
-class Need:
+class ModelNeed:
     """A model of a sweep.
 
     Attributes:
@@ -42,7 +42,7 @@ class Need:
     gated: bool
 
 
-def models(sweep: Sweep, settings: list[Setting]) -> list[Need]:
+def models(sweep: Sweep, settings: list[Setting]) -> list[ModelNeed]:
     """Every model once, in the order of first use; the same weights in two roles are one."""
     roles: dict[tuple[str | None, str], dict[str, None]] = {}
     for setting in settings:
@@ -56,26 +56,28 @@ def models(sweep: Sweep, settings: list[Setting]) -> list[Need]:
     return [_need(path, dtype, tuple(names)) for (path, dtype), names in roles.items()]
 
 
-def _need(path: str | None, dtype: str, roles: tuple[str, ...]) -> Need:
+def _need(path: str | None, dtype: str, roles: tuple[str, ...]) -> ModelNeed:
     if path is None:
-        return Need("(none given)", roles, "missing", None, None, 0.0, False)
+        return ModelNeed("(none given)", roles, "missing", None, None, 0.0, False)
     if path.startswith(EMBEDDED):
         size = _embedded_bytes(path.removeprefix(EMBEDDED))
-        return Need(path, roles, "untrained" if Resolver(build=False).missing else "embedded", size, size, 0.0, False)
+        return ModelNeed(
+            path, roles, "untrained" if Resolver(build=False).missing else "embedded", size, size, 0.0, False
+        )
     local = Path(path).expanduser()
     if local.is_dir():
         size = sum(file.stat().st_size for pattern in MODEL_FILES for file in local.glob(pattern))
-        return Need(path, roles, "folder", size, size, 0.0, False)
+        return ModelNeed(path, roles, "folder", size, size, 0.0, False)
     if local.exists() or path.startswith((".", "/", "~")) or not is_hub_name(path):
-        return Need(path, roles, "missing", None, None, 0.0, False)
+        return ModelNeed(path, roles, "missing", None, None, 0.0, False)
     known = MODELS.get(path)
     if known is None:
-        return Need(path, roles, _cached(path), None, None, 0.0, False)
+        return ModelNeed(path, roles, _cached(path), None, None, 0.0, False)
     parameters = known.billions * 1e9
     # small models lie on the hub in 32 bits, the large ones in 16
     stored = int(parameters * (4 if known.billions < 2 else 2))
     cache = known.cache * 1000 * BYTES[dtype] / 2
-    return Need(path, roles, _cached(path), stored, int(parameters * BYTES[dtype]), cache, known.gated)
+    return ModelNeed(path, roles, _cached(path), stored, int(parameters * BYTES[dtype]), cache, known.gated)
 
 
 def _embedded_bytes(name: str) -> int:
@@ -98,7 +100,7 @@ def weights(sweep: Sweep, settings: list[Setting]) -> int:
     return sum(need.memory or 0 for need in models(sweep, settings))
 
 
-def memory(sweep: Sweep, needs: list[Need]) -> int | None:
+def memory(sweep: Sweep, needs: list[ModelNeed]) -> int | None:
     """Bytes that the weights and the caches of all models take together; None where a model's size is not known."""
     weights = [need.memory for need in needs if need.memory is not None]
     if len(weights) < len(needs):
@@ -115,7 +117,7 @@ def prompts(sweep: Sweep) -> int | None:
 def seconds(
     sweep: Sweep,
     settings: list[Setting],
-    needs: list[Need],
+    needs: list[ModelNeed],
     asked: int,
     pace: Mapping[tuple[str, int], float] | None = None,
 ) -> float | None:

@@ -4,7 +4,6 @@ import os
 import shutil
 from pathlib import Path
 
-from harness.config.help import show_options
 from harness.config.schema import Sweep
 from harness.config.task_file import task_file
 from harness.judges.config import OpenAISpec, judge_spec
@@ -12,7 +11,7 @@ from harness.progress import duration
 from harness.sweep.pace import measured
 from harness.trials import requirements
 from harness.trials.composed import composed_sweep
-from harness.trials.requirements import Need
+from harness.trials.requirements import ModelNeed
 from harness.trials.trial import Setting
 
 READY, MISSING = 0, 1
@@ -29,9 +28,6 @@ WHERE = {
 
 def main(arguments: list[str]) -> int:
     """``python -m harness doctor preset=… [the sweep's overrides]``; 1 where something is missing."""
-    if {"-h", "--help"} & set(arguments):
-        show_options("doctor", Sweep, {}, primary="sweep")
-        return READY
     composed = composed_sweep(arguments)
     sweep, settings = composed.sweep, composed.settings
     needs = requirements.models(sweep, settings)
@@ -65,7 +61,7 @@ def _data(sweep: Sweep) -> str:
     return "; ".join(f"{file.path or file.name} ({file.revision})" for file in files)
 
 
-def _disk(needs: list[Need]) -> tuple[list[str], list[str]]:
+def _disk(needs: list[ModelNeed]) -> tuple[list[str], list[str]]:
     from huggingface_hub.constants import HF_HUB_CACHE
 
     downloads = [need for need in needs if need.where == "hub"]
@@ -82,7 +78,7 @@ def _disk(needs: list[Need]) -> tuple[list[str], list[str]]:
     return lines, missing
 
 
-def _memory(sweep: Sweep, needs: list[Need]) -> tuple[list[str], list[str]]:
+def _memory(sweep: Sweep, needs: list[ModelNeed]) -> tuple[list[str], list[str]]:
     import torch
 
     wanted = requirements.memory(sweep, needs)
@@ -101,7 +97,7 @@ def _memory(sweep: Sweep, needs: list[Need]) -> tuple[list[str], list[str]]:
     return lines, [f"{_size(short)} of {mend}"] if short else []
 
 
-def _keys(sweep: Sweep, needs: list[Need]) -> tuple[list[str], list[str]]:
+def _keys(sweep: Sweep, needs: list[ModelNeed]) -> tuple[list[str], list[str]]:
     from huggingface_hub import get_token
 
     lines, missing = ["keys"], []
@@ -122,7 +118,7 @@ def _size(size: float) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
 
 
-def _time(sweep: Sweep, settings: list[Setting], needs: list[Need]) -> str:
+def _time(sweep: Sweep, settings: list[Setting], needs: list[ModelNeed]) -> str:
     asked = requirements.prompts(sweep)
     tokens = requirements.limit(sweep)
     pace = None if tokens is None else measured(sweep, settings, needs, tokens)

@@ -22,9 +22,6 @@ def main(arguments: list[str]) -> int:
     Raises:
         UserError: no such method; an option that is none.
     """
-    if {"-h", "--help"} & set(arguments):
-        print(USAGE)
-        return 0
     names = [argument for argument in arguments if not argument.startswith("-")]
     for argument in arguments:
         if argument.startswith("-") and argument != CITE:

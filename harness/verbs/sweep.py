@@ -2,9 +2,8 @@
 
 import os
 
-from harness.config.help import show_options
 from harness.config.question import refuse_another
-from harness.config.schema import Sweep
+from harness.errors import UserError
 from harness.models.pool import Resolver
 from harness.records.manifest import Manifest
 from harness.records.run_folder import RunFolder
@@ -18,9 +17,6 @@ from harness.trials.composed import composed_sweep
 
 def main(arguments: list[str]) -> int:
     """``python -m harness sweep [--dry-run] [key=value ...]``"""
-    if {"-h", "--help"} & set(arguments):
-        show_options("sweep", Sweep, {"--dry-run": "print the trials, what is done and the time left; run nothing"})
-        return 0
     os.environ.setdefault("TQDM_DISABLE", "1")  # other packages' bars; the sweep has its own
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -30,6 +26,10 @@ def main(arguments: list[str]) -> int:
     sweep, settings = composed.sweep, composed.settings
     judging = Judging(sweep.judge, sweep.select.metric or "gold_reward") if sweep.judge else None
     run = RunFolder(sweep.run_dir)
+    if sweep.task.names and sweep.backend.name != "serial":
+        raise UserError(
+            f"backend={sweep.backend.name}: lm-eval's own tasks (task.names) run in this process; leave it out"
+        )
     if dry and sweep.task.names:
         print(f"{len(settings)} settings, each on {', '.join(sweep.task.names)}; a setting that is done is read back")
         return 0

@@ -119,19 +119,19 @@ def composed(verb: str, arguments: list[str]) -> None:
 
         validated(Train, compose("train", given).config)
     elif verb == "gate":
-        from harness.verbs.gate import Gate
+        from harness.gate.config import Gate
 
         validated(Gate, compose("gate", given).config)
     elif verb == "report":
-        from harness.verbs.report import Report
+        from harness.records.report import ReportSpec
 
-        validated(Report, compose("report", given).config)
+        validated(ReportSpec, compose("report", given).config)
     elif verb == "bench":
         from harness.bench.settings import BenchFile
 
         validated(BenchFile, compose("bench", given).config)
     elif verb == "judge":
-        from harness.verbs.judge import JudgeRun
+        from harness.judges.run import JudgeRun
 
         config = {name: value for name, value in compose("judge", given).config.items() if value is not None}
         validated(JudgeRun, {"reference": None, **config})

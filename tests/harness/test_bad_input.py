@@ -7,8 +7,6 @@ from pathlib import Path
 import pytest
 
 from harness.cli import main
-from harness.errors import UserError
-from harness.models.pool import Resolver
 
 TASK = """
 task: mine
@@ -71,6 +69,7 @@ def refused(arguments: list[str], capsys) -> str:
         ("name=../x", "name='../x'", "run_dir=PATH"),
         ("name=a/b", "name='a/b'", "run_dir=PATH"),
         ("name='..'", "name='..'", "run_dir=PATH"),
+        ("run_dir=''", "run_dir", "at least 1"),
         ("sampling.temperature=-1", "sampling.temperature=-1", "greater than or equal to 0"),
         ("sampling.top_p=0", "sampling.top_p=0", "greater than 0"),
         ("seeds=[]", "seeds", "at least 1"),
@@ -152,31 +151,6 @@ def test_what_can_be_known_is_said_before_anything_is_decoded(
     assert not list(tmp_path.rglob("*.jsonl"))
     files = [file for file in tmp_path.rglob("*") if file.is_file()]
     assert secret is None or secret not in line + "".join(file.read_text() for file in files)
-
-
-@pytest.mark.parametrize("word", ["\x1b[2J", "grid.\u202eweight=1", "guider=\x9b31m"])
-def test_nothing_in_the_line_can_act_on_a_terminal(word, tiny, capsys):
-    line = refused([*([] if word[0] == "\x1b" else ["sweep", *tiny]), word], capsys)
-    assert all(sign.isprintable() for sign in line)
-
-
-@pytest.mark.parametrize(
-    "word", ["name=${oc.env:A_KEY}", "sampling.top_k=${oc.decode:${oc.env:A_KEY}}", "guider=mine.yaml"]
-)
-def test_nothing_of_the_environment_is_written_down(word, tiny, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("A_KEY", "k-hunter2")
-    guider = "_target_: guiders.Guider\nbase: ${model.base}\nsearch: {_target_: x.S, key: '${oc.env:A_KEY}'}\n"
-    Path("mine.yaml").write_text(guider)
-    assert "oc.env" in refused(["sweep", *tiny, word], capsys)
-    assert not Path("runs").exists()
-
-
-def test_an_embedded_model_of_another_name_is_said_before_they_are_built(tmp_path, monkeypatch):
-    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path))
-    with pytest.raises(UserError, match="embedded:base"):
-        Resolver().folder({"path": "embedded:bass"}, "base")
-    assert not list(tmp_path.iterdir())
 
 
 def test_an_unknown_verb_is_answered_with_the_nearest(capsys):

@@ -8,7 +8,8 @@ from scripted_server import ScriptedServer, preference_for, refusal
 
 from harness.errors import UserError
 from harness.judges.reward_model import RewardModel
-from harness.verbs.judge import main, trial_name
+from harness.judges.run import trial_name
+from harness.verbs.judge import main
 from tasks.errors import TaskError
 from tasks.reviews.gold import gold_reward
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from harness.cli import main
+from harness.gate.metrics import Held, directed
 from harness.records.lines import Lines
 from harness.records.rows import as_text
-from harness.verbs.gate import Held, directed
 from reports.run import load_run
 
 TASK = """

@@ -57,6 +57,16 @@ def test_rows_are_set_aside_past_a_symbolic_link(others, tmp_path):
     assert others.read_text() == "mine"
 
 
+def test_what_a_killed_sweep_left_behind_is_gone_when_the_next_one_has_the_folder(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    for name in ("", "report", "trials"):
+        (run.path / name).mkdir(exist_ok=True)
+        (run.path / name / ".a.json.part").write_text("half")
+    run.open()
+    run.close()
+    assert [path.name for path in run.path.rglob("*") if path.is_file()] == [".lock"]
+
+
 def test_what_a_failed_write_began_is_removed_and_the_file_is_as_it_was(tmp_path, monkeypatch):
     whole_file.replace(tmp_path / "a", b"before")
 

@@ -24,6 +24,7 @@ from guiders import (
 from guiders.laws import stepped_log_probs
 from guiders.laws.oracle import naive_generate
 from guiders.token.nudging import word_begins
+from harness.backends.protocol import Asked
 from harness.sweep.recorder import record
 
 torch.set_num_threads(1)
@@ -169,9 +170,9 @@ def test_the_memory_follows_the_beam(name):
 
 def test_the_record_has_the_share():
     one, plain = (laws.decode(Guider(BASE, token), ["ab"], SAMPLING)[0] for token in (Nudging(SMALL), None))
-    row = json.loads(json.dumps(record(0, "ab", one)))
+    row = json.loads(json.dumps(record(0, Asked("ab", "ab"), one)))
     assert row["notes"] == one.notes == {"nudged": row["notes"]["nudged"]}
-    assert "notes" not in record(0, "ab", plain)
+    assert "notes" not in record(0, Asked("ab", "ab"), plain)
 
 
 @pytest.mark.parametrize("guide", [Nudging(SMALL, 0.0), BlendIn(SMALL, 0.0), EntropyAdaptive(SMALL, -1.0)])

@@ -1,0 +1,151 @@
+"""Token-level beam search: plain, diverse, and with patience."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from guiders.errors import GuiderError
+from guiders.search.ends import Tokens
+from guiders.search.protocol import Boundary, Search, Selection
+
+
+@dataclass(frozen=True)
+class TokenBeam(Search):
+    """Beam search over tokens by the guided log-likelihood; nothing is drawn.
+
+    Of all tokens that can follow the W beams, the 2W likeliest are looked at: those of the first W that end a response
+    finish it, and the W likeliest that don't end it go on. Finished responses are ranked by
+    ``log p / length^penalty``; the best of them is the answer. One group without diversity is transformers'
+    ``num_beams``, token for token.
+
+    - Diverse (Vijayakumar et al. 2018, "Diverse Beam Search", arXiv 1610.02424): W beams in G groups; at every step, a
+      group's score of a token is less by λ for each time that earlier groups took it (Hamming diversity).
+    - Patience (Kasai et al. 2024, "A Call for Clarity in Beam Search", arXiv 2204.05424): a group of W' beams stops
+      with p·W' finished responses; p = 1 is transformers' ``early_stopping=True``.
+
+    Args:
+        width: W. groups: G, which divides W. diversity: λ. length_penalty: the exponent of the length.
+        patience: p; None: stop where the likeliest beam, at its present length, is no better than the worst of W'
+            finished ones (transformers' ``early_stopping=False``).
+
+    Raises:
+        GuiderError: a setting out of range.
+    """
+
+    width: int = 4
+    groups: int = 1
+    diversity: float = 0.0
+    patience: float | None = None
+    length_penalty: float = 1.0
+
+    def __post_init__(self) -> None:
+        checks = {
+            "width": (self.width >= 1, "1 or more"),
+            "groups": (self.groups >= 1 and self.width % max(self.groups, 1) == 0, "1 or more, and divide the width"),
+            "diversity": (0 <= self.diversity < math.inf, "0 or more"),
+            "patience": (self.patience is None or 0 < self.patience < math.inf, "above 0"),
+            "length_penalty": (math.isfinite(self.length_penalty), "a number"),
+        }
+        for name, (fine, must) in checks.items():
+            if not fine:
+                raise GuiderError(f"token beam: {name}={getattr(self, name)} is out of range; it must be {must}")
+
+    @property
+    def each(self) -> int:
+        """W', running beams of a group."""
+        return self.width // self.groups
+
+    @property
+    def done(self) -> int:
+        """Finished responses of a group that are kept."""
+        return self.each if self.patience is None else math.ceil(self.patience * self.each)
+
+    @property
+    def survivors(self) -> int:
+        """By group: its running beams, then its finished ones."""
+        return self.groups * (self.each + self.done)
+
+    @property
+    def successors(self) -> int:
+        """2W' tokens, and one for each that earlier groups can have made less likely."""
+        return 2 * self.each + (self.width - self.each if self.diversity else 0)
+
+    @property
+    def equal_rows(self) -> bool:
+        return False
+
+    @property
+    def scores(self) -> Literal["never", "end", "boundary"]:
+        return "never"
+
+    @property
+    def ends(self) -> Tokens:
+        return Tokens(1)
+
+    @property
+    def expands(self) -> bool:
+        return True
+
+    def select(self, boundary: Boundary) -> Selection:
+        """Each group in its turn."""
+        first, parts = boundary.chunks == 1, []
+        taken: list[torch.Tensor] = []
+        tokens = _last_tokens(boundary) if self.diversity and self.groups > 1 else None
+        for group in range(self.groups):
+            start = group * (self.each + self.done) * self.successors
+            rows = torch.arange(start, start + self.each * self.successors, device=first.device)
+            scores = boundary.log_weights[:, rows]
+            # at the beginning all beams are one
+            scores = scores.masked_fill(first[:, None] & (rows >= start + self.successors), -torch.inf)
+            if tokens is not None and taken:
+                repeated = tokens[:, rows, None] == torch.cat(taken, 1)[:, None]
+                scores = scores - self.diversity * repeated.sum(-1)
+            parts.append(self._group(boundary, start, scores))
+            if tokens is not None:
+                running = parts[-1][0][:, : self.each]
+                idle = parts[-1][1][:, : self.each].isneginf()
+                taken.append(tokens.gather(1, running).masked_fill(idle, -1))
+        chosen, log_weights = (torch.cat(some, 1) for some in zip(*parts, strict=True))
+        return Selection(chosen, log_weights=log_weights, idle=log_weights.isneginf())
+
+    def choose(self, boundary: Boundary) -> torch.Tensor:
+        """The best of the finished ones: no beam runs any more."""
+        return self._ranked(boundary.log_weights, boundary.lengths).argmax(-1)
+
+    def _group(self, boundary: Boundary, start: int, scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rows and log-weights of a group's survivors, minus infinity for an empty place: ``[P, W' + done]`` each.
+
+        Args:
+            start: its first row. scores: ``[P, W'·K]`` of the rows that follow its running beams.
+        """
+        best = scores.topk(2 * self.each)
+        rows = start + best.indices
+        over, lengths = boundary.over.gather(1, rows), boundary.lengths.gather(1, rows)
+        going = best.values.masked_fill(over, -torch.inf).topk(self.each)
+        ending = best.values.masked_fill(~over, -torch.inf)[:, : self.each]
+        held = start + torch.arange(self.each, self.each + self.done, device=rows.device) * self.successors
+        held = held.expand(len(rows), -1)
+        empty = boundary.chunks[:, None] == 1
+        weights = torch.cat([boundary.log_weights.gather(1, held).masked_fill(empty, -torch.inf), ending], 1)
+        ended = torch.cat([held, rows[:, : self.each]], 1)
+        ranks = self._ranked(weights, boundary.lengths.gather(1, ended)).topk(self.done)
+        weights, ended = weights.gather(1, ranks.indices), ended.gather(1, ranks.indices)
+        worst = ranks.values[:, -1:]
+        stop = ~worst.isneginf()
+        if self.patience is None:
+            length = lengths.gather(1, going.indices[:, :1])
+            stop = stop & (self._ranked(going.values[:, :1], length) <= worst)
+        running = going.values.masked_fill(stop, -torch.inf)
+        return torch.cat([rows.gather(1, going.indices), ended], 1), torch.cat([running, weights], 1)
+
+    def _ranked(self, log_weights: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """``log p / length^penalty``."""
+        return log_weights / lengths.clamp_min(1).double() ** self.length_penalty
+
+
+def _last_tokens(boundary: Boundary) -> torch.Tensor:
+    """Every row's last token, ``[P, R]``; −1 where there is none."""
+    last = [[row[-1] if row else -1 for row in slot] for slot in boundary.responses()]
+    return torch.tensor(last, device=boundary.limits.device)

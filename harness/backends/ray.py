@@ -1,0 +1,264 @@
+"""The backend of many workers: Ray actors decode blocks, on the GPUs and cores of this machine or of a cluster.
+
+Only the driver writes. A worker holds models and nothing else, so that any of them may die at any moment: what it had
+sent is recorded, and its block is decoded whole again by a worker that lives. Ray itself never repeats a task.
+"""
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from harness.backends.affinity import Queue
+from harness.backends.protocol import Block
+from harness.backends.worker import Refusal, Worker, WorkerSettings
+from harness.config.schema import BackendSpec
+from harness.errors import UserError
+
+if TYPE_CHECKING:
+    from guiders import Generation
+
+DEATHS = 3  # of workers, that a block may cause before it is left out
+WINDOW = 4  # blocks that wait for each worker, so that one is found whose models it has
+PATIENCE = 120.0  # seconds without any worker, on a cluster that has no room for one any more
+STORE = 256 << 20  # bytes of the object store: results are small, and leave it at once
+
+
+@dataclass
+class _Hand:
+    """A worker as the driver sees it.
+
+    Attributes:
+        starting: a reference that resolves once the actor answers, while it has not.
+        block, stream: what it decodes, and where its generations come from.
+        tokens, seconds, blocks, deaths: that it has given, in how much time, and how often it died.
+    """
+
+    actor: Any
+    starting: Any = None
+    block: Block | None = None
+    stream: Any = None
+    about: dict = field(default_factory=dict)
+    tokens: int = 0
+    seconds: float = 0.0
+    blocks: int = 0
+    deaths: int = 0
+
+
+class Ray:
+    """Decodes blocks by Ray actors; see `harness.backends.protocol.Backend`.
+
+    Args:
+        spec: how many workers, and what each takes. settings: how they decode. worker: what decodes.
+
+    Raises:
+        UserError: Ray is not installed, no cluster at the address, more asked for than there is.
+    """
+
+    def __init__(self, spec: BackendSpec, settings: WorkerSettings, worker: type = Worker):
+        self.spec, self.settings, self.worker = spec, settings, worker
+        self._ray = _imported()
+        self._temporary: str | None = None
+        self._hands: list[_Hand] = []
+        self._deaths: dict[tuple[str, int], int] = {}
+
+    def decode(self, blocks: Iterable[Block]) -> "Iterator[tuple[Block, list[Generation]]]":
+        """Every block's generations as they come, some of a block at a time.
+
+        Raises:
+            UserError: what the guider refuses; exit code 1 at the end, where a block was left out because it killed
+                its worker three times.
+        """
+        self._start()
+        queue, lost = Queue(blocks, WINDOW * len(self._hands)), []
+        alive = time.monotonic()
+        while True:
+            for hand in self._hands:
+                if hand.starting is None and hand.block is None and (block := queue.next_for(id(hand))) is not None:
+                    self._give(hand, block)
+            waiting = [hand.stream or hand.starting for hand in self._hands if hand.stream or hand.starting]
+            if queue.is_empty and all(hand.block is None for hand in self._hands):
+                break
+            ready, _ = self._ray.wait(waiting, num_returns=1, timeout=5.0)
+            if any(hand.starting is None for hand in self._hands):
+                alive = time.monotonic()
+            elif time.monotonic() - alive > PATIENCE:
+                self._refuse_without_room()
+            for hand in self._hands:
+                if any(one is hand.starting for one in ready):
+                    self._started(hand)
+                elif any(one is hand.stream for one in ready):
+                    block = hand.block
+                    found, died = self._taken(hand)
+                    if block is not None and found:
+                        yield block, found
+                    if died and block is not None:
+                        queue.forget(id(hand))
+                        lost += self._again(block, queue)
+        if lost:
+            named = "; ".join(f"{block.trial}, prompts {block.start} to {_last(block)}" for block in lost)
+            mend = "the others are recorded; see Ray's logs for why, and run the same command to try again"
+            raise UserError(f"left out, since each killed its worker {DEATHS} times: {named}; {mend}", exit_code=1)
+
+    def named(self) -> dict:
+        """For the manifest: the workers, where they were and how fast."""
+        return {
+            "name": "ray",
+            "nodes": sorted({hand.about["host"] for hand in self._hands if hand.about}),
+            "gpus_per_worker": self._gpus,
+            "cpus_per_worker": self.spec.cpus_per_worker,
+            "workers": [
+                {
+                    "host": hand.about.get("host"),
+                    "gpus": hand.about.get("gpus", []),
+                    "blocks": hand.blocks,
+                    "tokens_per_second": round(hand.tokens / hand.seconds, 1) if hand.seconds else None,
+                    "deaths": hand.deaths,
+                }
+                for hand in self._hands
+            ],
+        }
+
+    def status(self) -> str:
+        """For the progress display: "2 workers: 140, 133 tokens/s"."""
+        rates = ", ".join(f"{hand.tokens / hand.seconds:.0f}" if hand.seconds else "–" for hand in self._hands)
+        return f"{len(self._hands)} workers: {rates} tokens/s" if self._hands else ""
+
+    def close(self) -> None:
+        """End the workers, and Ray where it was started here."""
+        for hand in self._hands:
+            self._ray.kill(hand.actor)
+        self._hands = []
+        if self._temporary is not None:
+            self._ray.shutdown()
+            shutil.rmtree(self._temporary, ignore_errors=True)
+            self._temporary = None
+
+    @property
+    def _gpus(self) -> float:
+        asked = self.spec.gpus_per_worker
+        return asked if asked is not None else float(self.settings.device.startswith("cuda"))
+
+    def _start(self) -> None:
+        if self._hands:
+            return
+        self._connect()
+        room = self._room()
+        if not room:
+            self._refuse_without_room()
+        workers = self.spec.workers or room
+        if workers > room:
+            raise UserError(f"backend.workers={workers}: there is room for {room} ({self._there()}); ask for fewer")
+        options = {"num_cpus": self.spec.cpus_per_worker, "num_gpus": self._gpus}
+        make = self._ray.remote(self.worker).options(**options, max_restarts=-1, max_task_retries=0)
+        for _ in range(workers):
+            actor = make.remote(self.settings)
+            self._hands.append(_Hand(actor, starting=actor.about.remote()))
+
+    def _connect(self) -> None:
+        if self._ray.is_initialized():
+            return
+        quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "error"}
+        if self.spec.address is None:
+            self._temporary = tempfile.mkdtemp(prefix="ivg-ray-")
+            self._ray.init("local", _temp_dir=self._temporary, object_store_memory=STORE, **quiet)
+            return
+        try:
+            self._ray.init(self.spec.address, log_to_driver=False, logging_level="error")
+        except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise UserError(f"backend.address={self.spec.address}: no Ray cluster answers ({reason})") from None
+
+    def _room(self) -> int:
+        """Workers that fit on the nodes; a worker lies on one node."""
+        return sum(
+            min(
+                int(node.get("CPU", 0) / self.spec.cpus_per_worker + 1e-9),
+                int(node.get("GPU", 0) / self._gpus + 1e-9) if self._gpus else 1 << 30,
+            )
+            for node in self._nodes()
+        )
+
+    def _nodes(self) -> list[dict]:
+        return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+
+    def _there(self) -> str:
+        nodes = self._nodes()
+        each = ", ".join(f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes[:4])
+        return f"{len(nodes)} nodes: {each}{', …' if len(nodes) > 4 else ''}"
+
+    def _refuse_without_room(self) -> None:
+        if self._room():
+            return
+        asked = f"backend.gpus_per_worker={self._gpus:g}, backend.cpus_per_worker={self.spec.cpus_per_worker}"
+        raise UserError(f"{asked}: no node has as many ({self._there()}); ask for fewer")
+
+    def _give(self, hand: _Hand, block: Block) -> None:
+        hand.block, hand.blocks = block, hand.blocks + 1
+        hand.stream = hand.actor.decode.options(num_returns="streaming").remote(block)
+
+    def _started(self, hand: _Hand) -> None:
+        try:
+            hand.about = self._ray.get(hand.starting)
+            hand.starting = None
+        except self._dead:
+            hand.starting = hand.actor.about.remote()
+            time.sleep(0.2)  # an actor without a node answers at once that it is not there
+
+    def _taken(self, hand: _Hand) -> "tuple[list[Generation], bool]":
+        """What has come from a worker by now; did it die?"""
+        found = []
+        try:
+            while self._ray.wait([hand.stream], timeout=0)[0]:
+                answer = self._ray.get(next(hand.stream))
+                if isinstance(answer, Refusal):
+                    raise UserError(answer.message, answer.exit_code)
+                generation, seconds = answer
+                hand.tokens, hand.seconds = hand.tokens + len(generation.tokens), hand.seconds + seconds
+                found.append(generation)
+        except StopIteration:
+            hand.block = hand.stream = None
+        except self._dead:
+            hand.block = hand.stream = None
+            hand.deaths += 1
+            hand.starting = hand.actor.about.remote()
+            return found, True
+        return found, False
+
+    def _again(self, block: Block, queue: Queue) -> list[Block]:
+        """Put a block back whose worker died; those that are given up."""
+        key = (block.trial, block.start)
+        self._deaths[key] = self._deaths.get(key, 0) + 1
+        if self._deaths[key] >= DEATHS:
+            return [block]
+        queue.put_back(block)
+        return []
+
+    @property
+    def _dead(self) -> tuple[type[Exception], ...]:
+        errors = self._ray.exceptions
+        return (
+            errors.RayActorError,  # died, or not there for the moment
+            errors.WorkerCrashedError,
+            errors.NodeDiedError,
+            errors.OutOfMemoryError,
+            errors.ObjectLostError,
+        )
+
+
+def _last(block: Block) -> int:
+    return block.start + len(block.prompts) - 1
+
+
+def _imported() -> Any:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        import ray
+        import ray.exceptions
+    except ImportError:
+        raise UserError("backend=ray: Ray is not installed; pip install 'ivg-harness[ray]'") from None
+    return ray

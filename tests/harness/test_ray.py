@@ -1,0 +1,172 @@
+"""The Ray backend: the same records as a serial run, whatever dies; real Ray on pretended GPUs."""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'ivg-harness[ray]'")
+
+from harness.backends.ray import Ray  # noqa: E402
+from harness.cli import main  # noqa: E402
+from harness.records.run_folder import RunFolder  # noqa: E402
+from harness.sweep.recorder import Recorder  # noqa: E402
+
+GPU = ["backend=ray", "backend.gpus_per_worker=1"]
+KILLER = """
+import os, signal
+from dataclasses import dataclass
+from guiders.token import GuideState, TokenGuide
+
+
+@dataclass(frozen=True)
+class Killer(TokenGuide):
+    victim: int = 0
+    memory = True
+
+    def off(self):
+        return self
+
+    def state(self, guider, slots):
+        return State(self)
+
+
+class State(GuideState):
+    def __init__(self, guide):
+        self.guide_of = guide
+
+    def admit(self, slots, prompts):
+        if any("Monday" in str(prompt) or self.guide_of.victim == 2 for prompt in prompts):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def guide(self, view):
+        return view.guided
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """One machine with two cores and two pretended GPUs."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "error"}
+    ray.init("local", num_cpus=2, num_gpus=2, object_store_memory=100 << 20, **quiet)
+    yield
+    ray.shutdown()
+
+
+def swept(folder: Path, *overrides: str) -> int:
+    return main(["sweep", f"run_dir={folder}", *overrides])
+
+
+def rows(folder: Path) -> dict[str, list[dict]]:
+    """Every record and score of a run, sorted, without what a clock says; one that is there twice is there twice."""
+    found = {}
+    for file in sorted([*folder.glob("records/*.jsonl"), *folder.glob("scores/*.jsonl")]):
+        lines = [json.loads(line) for line in file.read_text().splitlines()]
+        texts = [json.dumps({k: v for k, v in line.items() if k not in ("seconds", "checksum")}) for line in lines]
+        found[f"{file.parent.name}/{file.name}"] = sorted(texts)
+    return found
+
+
+@pytest.fixture(scope="module")
+def serial(tiny, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("serial")
+    assert swept(folder, *tiny) == 0
+    return rows(folder)
+
+
+def test_records_equal_those_of_a_serial_run(cluster, serial, tiny, tmp_path):
+    assert swept(tmp_path, *tiny, *GPU) == 0
+    assert rows(tmp_path) == serial
+    workers = json.loads((tmp_path / "manifest.json").read_text())["backend"]["workers"]
+    assert len(workers) == 2
+    assert sum(worker["blocks"] for worker in workers) >= len(serial) // 2
+
+
+def test_workers_killed_at_every_record_leave_the_same_records(cluster, serial, tiny, tmp_path, monkeypatch):
+    """Each time a record reaches the disk, a worker that is at work dies."""
+    hands, kills = [], []
+    give, add = Ray._give, Recorder.add
+
+    def given(self, hand, block):
+        hands[:] = self._hands
+        give(self, hand, block)
+
+    def added(self, block, generations):
+        new = add(self, block, generations)
+        busy = [hand.about["pid"] for hand in hands if hand.block is not None and hand.starting is None]
+        alive = [pid for pid in busy if pid not in kills]
+        if new and alive and len(kills) < 6:
+            kills.append(alive[0])
+            os.kill(alive[0], signal.SIGKILL)
+        return new
+
+    monkeypatch.setattr(Ray, "_give", given)
+    monkeypatch.setattr(Recorder, "add", added)
+    assert swept(tmp_path, *tiny, *GPU, "block=1") == 0
+    assert len(set(kills)) > 2
+    monkeypatch.undo()
+    again = tmp_path.parent / "alone"
+    assert swept(again, *tiny, "block=1") == 0
+    assert rows(tmp_path) == rows(again)
+
+
+def test_a_block_that_kills_three_workers_is_named_and_the_others_go_on(cluster, tiny, tmp_path, monkeypatch, capsys):
+    (tmp_path / "killer.py").write_text(KILLER)
+    guider = {
+        "_target_": "guiders.Guider",
+        "base": "${model.base}",
+        "token": {"_target_": "killer.Killer", "victim": "${grid.weight}"},
+    }
+    (tmp_path / "killing.yaml").write_text(yaml.safe_dump(guider))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    run = tmp_path / "run"
+    options = [f"guider={tmp_path / 'killing.yaml'}", "grid.weight=[1,2]", "grid.rows=null", "select.metric=null"]
+    assert swept(run, *tiny, *GPU, *options, "seeds=0", "task.n_test=4", "block=4") == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: left out, since each killed its worker 3 times: killing-")
+    assert "prompts 0 to 3" in error
+    decoded = [file for file in (run / "records").glob("*.jsonl") if file.stat().st_size]
+    assert any(file.name.startswith("base-") for file in decoded)
+
+
+def test_what_the_guider_refuses_is_the_same_line_as_in_a_serial_run(cluster, tiny, tiny_models, tmp_path, capsys):
+    wrong = [f"model.value={tiny_models['base']}", "guider=[ivg]"]
+    assert swept(tmp_path / "serial", *tiny, *wrong) == 2
+    first = capsys.readouterr().err.strip().splitlines()[-1]
+    assert swept(tmp_path / "ray", *tiny, *wrong, *GPU) == 2
+    assert capsys.readouterr().err.strip().splitlines()[-1] == first
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        (["backend.gpus_per_worker=3"], "no node has as many (1 nodes: 2 CPUs and 2 GPUs)"),
+        (["backend.cpus_per_worker=64"], "no node has as many"),
+        (["backend.gpus_per_worker=1", "backend.workers=3"], "there is room for 2"),
+        (["backend.gpus_per_worker=0.25", "backend.workers=9"], "there is room for 2"),  # of cores
+    ],
+)
+def test_more_than_there_is_is_refused_in_one_line_at_once(cluster, tiny, tmp_path, capsys, asked, says):
+    assert swept(tmp_path, *tiny, "backend=ray", *asked) == 2
+    assert says in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_a_second_driver_on_one_run_folder_is_refused(cluster, tiny, tmp_path, capsys):
+    run = RunFolder(tmp_path)
+    run.open()
+    try:
+        assert swept(tmp_path, *tiny, *GPU) == 2
+    finally:
+        run.close()
+    assert capsys.readouterr().err.count("error:") == 1
+
+
+def test_without_ray_one_line_says_how_to_install_it(tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert swept(tmp_path, *tiny, *GPU) == 2
+    assert "pip install 'ivg-harness[ray]'" in capsys.readouterr().err
