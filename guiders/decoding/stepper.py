@@ -19,6 +19,7 @@ from guiders.guider import Guider
 from guiders.kv.lane import Lane
 from guiders.models.lm import LM
 from guiders.sampling import Sampling
+from guiders.search.protocol import Search
 from guiders.search.sample import QUANTUM
 from guiders.token.guidance import Guidance
 
@@ -37,6 +38,7 @@ class Steps:
         changed: did guidance change the most likely token? where wanted.
         ranks: ids that the base finds more likely than the token; where `changed` is wanted.
         finite: ``[]`` every running row had a number to draw by.
+        alone: ``[P, S, K]`` its survivor is continued in one row (`Search.tries`); where that varies.
         column: ``[1]`` the next column, for steps that are replayed.
     """
 
@@ -54,6 +56,7 @@ class Steps:
     finite: torch.Tensor
     column: torch.Tensor
     weights: torch.Tensor | None = None
+    alone: torch.Tensor | None = None
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """By name, those that there are."""
@@ -95,7 +98,8 @@ class Stepper:
         self.guider, self.sampling, self.lanes, self.wanted, self.trace = guider, sampling, lanes, wanted, trace
         ends = (*guider.base.eos_ids, *stop_ids(guider.base, sampling.stop))
         self.eos = _members(ends, guider.base)
-        self.ends, self.expands = guider.search.ends, guider.search.expands
+        self.search, self.ends, self.expands = guider.search, guider.search.ends, guider.search.expands
+        self.varies = type(self.search).tries is not Search.tries
         last = self.ends.after(guider.base)
         self.last = _members(last, guider.base) if last else None
         self.look = 4 if self.ends.ragged else QUANTUM  # steps between looks at whether all rows are done
@@ -151,6 +155,7 @@ class Stepper:
             finite=torch.ones((), dtype=torch.bool, device=device),
             column=torch.ones(1, dtype=torch.long, device=device),
             weights=torch.zeros_like(zeros) if self.guidance or self.expands else None,
+            alone=torch.zeros(shape[:3], dtype=torch.bool, device=device) if self.varies else None,
         )
 
     def step(self, taken: Steps, t: int | torch.Tensor) -> None:
@@ -164,6 +169,12 @@ class Stepper:
         if not first and (stop := self.ends.before(logits[0], taken.counts)) is not None:
             taken.alive &= ~stop
         # at the first step one distribution serves all successors of a survivor, later each row has its own
+        if taken.alone is not None and (tries := self.search.tries(logits[0])) is not None:
+            if first:
+                taken.alive &= torch.arange(taken.alive.shape[-1], device=tries.device) < tries[..., None]
+                taken.alone[:] = (tries == 1)[..., None]
+            else:
+                taken.alive &= ~(taken.alone & (tries > 1))
         numbers = _take(taken.numbers, t) if first else _take(taken.numbers, t)[..., None]
         guided = None
         if self.guidance:
