@@ -105,12 +105,24 @@ def assemble(node: Any, model: Callable[[dict, str], Any], place: str = "") -> A
     target = parts.pop("_target_", None)
     if target is None:
         return parts
-    try:
-        factory = get_object(target)
-    except (ImportError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"guider.{place or '_target_'}: {target} does not import: {reason}") from None
+    factory = target_of(node, place)
     try:
         return factory(**parts)
     except TypeError as error:
         raise UserError(f"guider.{place}: {target} refuses its settings: {error}") from None
+
+
+def target_of(node: dict, place: str = "") -> Any:
+    """The class, or function, of a part's ``_target_``.
+
+    Args:
+        node: the part's configuration. place: where it lies in the guider's, for the error.
+
+    Raises:
+        UserError: it does not import.
+    """
+    try:
+        return get_object(node["_target_"])
+    except (ImportError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"guider.{place or '_target_'}: {node['_target_']} does not import: {reason}") from None

@@ -3,7 +3,6 @@
 from collections import defaultdict
 from statistics import fmean
 
-from guiders.decoding.memory import in_words, needed, usable
 from harness.backends.makespan import makespan
 from harness.models.assemble import places
 from harness.models.pool import EMBEDDED, Pool
@@ -82,6 +81,8 @@ def _not_known(plan: Plan) -> str:
 
 def _memory(plan: Plan) -> list[str]:
     """What a prompt of the setting that needs most takes, where the models are on this machine; no weights are read."""
+    from guiders.decoding.memory import in_words, needed, usable  # torch, which a sweep that is done does not import
+
     sweep, tokens = plan.sweep, requirements.limit(plan.sweep)
     here = ("embedded", "folder", "cached")
     if tokens is None or any(need.where not in here for need in requirements.models(sweep, plan.settings)):
