@@ -36,6 +36,7 @@ class Steps:
             wanted. weights: log-weights of the token, where guides with a memory may give some, and its
             log-probability where the search expands.
         changed: did guidance change the most likely token? where wanted.
+        ranks: ids that the base finds more likely than the token; where `changed` is wanted.
         finite: ``[]`` every running row had a number to draw by.
         alone: ``[P, S, K]`` its survivor is continued in one row (`Search.tries`); where that varies.
         column: ``[1]`` the next column, for steps that are replayed.
@@ -51,6 +52,7 @@ class Steps:
     over_base: torch.Tensor | None
     ratios: torch.Tensor | None
     changed: torch.Tensor | None
+    ranks: torch.Tensor | None
     finite: torch.Tensor
     column: torch.Tensor
     weights: torch.Tensor | None = None
@@ -62,7 +64,7 @@ class Steps:
 
     def first(self, n: int) -> "Steps":
         """Of the first n columns, in tensors of its own."""
-        columns = ("tokens", "numbers", "kl", "over_base", "ratios", "changed", "weights")
+        columns = ("tokens", "numbers", "kl", "over_base", "ratios", "changed", "ranks", "weights")
         cut = {name: (x[..., :n] if name in columns else x).clone() for name, x in self.tensors().items()}
         return Steps(**(vars(self) | cut))
 
@@ -149,6 +151,7 @@ class Stepper:
             over_base=torch.zeros_like(zeros) if self.measures_kl else None,
             ratios=None if self.wanted is None else torch.zeros_like(zeros),
             changed=torch.zeros(shape, dtype=torch.bool, device=device) if self.trace else None,
+            ranks=torch.zeros(shape, dtype=torch.long, device=device) if self.trace else None,
             finite=torch.ones((), dtype=torch.bool, device=device),
             column=torch.ones(1, dtype=torch.long, device=device),
             weights=torch.zeros_like(zeros) if self.guidance or self.expands else None,
@@ -197,6 +200,8 @@ class Stepper:
             _put(taken.over_base, t, new.over_base if first else new.over_base[..., 0])
         if taken.changed is not None and new.changed is not None:
             _put(taken.changed, t, of_rows(new.changed))
+        if taken.ranks is not None and new.rank is not None:
+            _put(taken.ranks, t, new.rank if first else new.rank[..., 0])
         taken.finite &= (of_rows(new.finite) | ~taken.alive).all()
         taken.counts += taken.alive
         taken.ended |= taken.alive & self.eos[tokens]
