@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass
 
-from hydra.utils import get_object
-
 from harness.config.compose import choices, compose
 from harness.errors import UserError
 from harness.methods.method import Method, method
 from harness.methods.references import citation
+from harness.models.located import located
 from harness.trials.grid import AXIS, MODEL
 
 PARTS = ("token", "value", "search")
@@ -76,8 +75,5 @@ def _classes(node) -> list[type]:
         return []
     own = []
     if "_target_" in node:
-        try:
-            own = [get_object(node["_target_"])]
-        except (ImportError, ValueError) as error:
-            raise UserError(f"{node['_target_']} does not import: {str(error).strip().splitlines()[0]}") from None
+        own = [located(node["_target_"], "conf/guider")]
     return own + [one for name, value in node.items() if name != "_target_" for one in _classes(value)]

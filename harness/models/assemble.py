@@ -5,9 +5,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import get_object
-
 from harness.errors import UserError
+from harness.models.located import located
 
 FILES = (".json", ".jsonl", ".txt")  # texts with such an end, where there is one, are files that a part reads
 # The rows of our own searches are products of these settings, with their defaults: known without torch, which a run
@@ -105,11 +104,7 @@ def assemble(node: Any, model: Callable[[dict, str], Any], place: str = "") -> A
     target = parts.pop("_target_", None)
     if target is None:
         return parts
-    try:
-        factory = get_object(target)
-    except (ImportError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"guider.{place or '_target_'}: {target} does not import: {reason}") from None
+    factory = located(target, f"guider.{place or '_target_'}")
     try:
         return factory(**parts)
     except TypeError as error:
