@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from guiders.token import (
         AAD,
         ARGS,
+        CAAD,
         VAS,
         AlignDistil,
         BlendIn,
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AAD",
     "ARGS",
+    "CAAD",
     "LM",
     "VAS",
     "Agreement",
@@ -159,6 +161,7 @@ _NAMES = {
         "QGuidance",
         "SelfDebias",
         "ARGS",
+        "CAAD",
         "VAS",
         "LookBack",
         "Penalty",

@@ -43,7 +43,7 @@ def test_a_task_that_is_none_is_refused_before_lm_eval_reads_its_own(tiny, capsy
     for verb in ("sweep", "doctor"):
         for number, option in enumerate(("task.dev=no_such_task", "task.name=no_such_task")):
             assert main([verb, *tiny, option, f"name={verb}{number}"]) == 2
-            (line,) = [line for line in capsys.readouterr().err.splitlines() if "%|" not in line]  # progress bars
+            (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
             assert "no_such_task: lm-eval knows no such task" in line
 
 
@@ -53,3 +53,13 @@ def test_no_task_of_lm_evals_is_refused():
     some = names[:: len(names) // 4]  # a name that stands in the last of 15,000 files takes a second
     assert all(map(_is_named_by_lm_eval, some))
     assert not _is_named_by_lm_eval("no_such_task")
+
+
+@pytest.mark.parametrize("guider", ["cd_fudge", "vas"])
+def test_a_scalar_head_where_the_vocabulary_is_to_be_valued_is_one_line(guider, tiny, command_line, tmp_path):
+    done = command_line(["sweep", *tiny, f"guider={guider}"], tmp_path)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert "a scalar value head can't guide tokens" in line
+    assert not list(tmp_path.rglob("records/*.jsonl"))
