@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from guiders.token import (
         AAD,
         ARGS,
+        CAAD,
         VAS,
         AlignDistil,
         BlendIn,
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AAD",
     "ARGS",
+    "CAAD",
     "LM",
     "VAS",
     "Agreement",
@@ -174,6 +176,7 @@ _NAMES = {
         "QGuidance",
         "SelfDebias",
         "ARGS",
+        "CAAD",
         "VAS",
         "LookBack",
         "Penalty",

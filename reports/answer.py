@@ -144,6 +144,12 @@ def _caveats(table: Table) -> list[str]:
             "for a wider one (docs/method.md has the others), plus the mean log-ratio of guided "
             "and base probability of what was chosen. Without a search it is the exact sum on each path."
         )
+    others = dict.fromkeys(row.setting.group for row in table.rows if table.guides_another(row.setting.id))
+    if others:
+        said.append(
+            f"No KL to the base of {', '.join(others)}: what they guide is another model than the base, and their KL "
+            "would be that from it."
+        )
     said += [
         f"{row.setting.label}, {row.split}: answers are weighted, and its means are self-normalised estimates over "
         f"each prompt's seeds, of {row.effective:.1f} effective answers out of {row.answers}; length control "

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
+import pandas as pd
 
 from reports.bootstrap import Difference, Draws, Interval, Point, Resamples, difference
 from reports.divergence import of_records
@@ -119,6 +120,12 @@ class Table:
     def is_base(self, setting: str) -> bool:
         return self.run.settings[setting].method == "base"
 
+    def guides_another(self, setting: str) -> bool:
+        """Is what a setting guides another model than the base that all are compared with?"""
+        bases = {one.base for one in self.run.settings.values() if one.method == "base"}
+        own = self.run.settings[setting].base
+        return own is not None and None not in bases and own not in bases
+
     def _compared(self, setting: str, split: str, name: str) -> np.ndarray:
         matrix = self.weighted(setting, split, name)
         return np.full_like(matrix, EVEN) if name == "win_rate" and self.is_base(setting) else matrix
@@ -144,12 +151,12 @@ class Table:
     def on(self, split: str) -> list[Row]:
         return [row for row in self.rows if row.split == split]
 
-    @staticmethod
-    def _column(part, name: str) -> np.ndarray:
+    def _column(self, part: pd.DataFrame, name: str) -> np.ndarray:
         if name == "win_rate":
             return 100 * (part["preference"].to_numpy(float) - 1)
-        if name == "kl":
-            return of_records(part)
+        if name == "kl":  # of a method that guides another model it is the divergence from that one
+            found = of_records(part)
+            return np.full_like(found, np.nan) if self.guides_another(part["setting"].iloc[0]) else found
         return part[name].to_numpy(float)
 
     def mean(self, setting: str, split: str, name: str) -> Interval | None:

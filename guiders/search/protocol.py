@@ -123,12 +123,6 @@ class Search(Protocol):
         return self.survivors * self.successors
 
     @property
-    def equal_rows(self) -> bool:
-        """Does ``grid.rows`` hold its rows equal to other searches'? They measure no compute of a chain, whose steps
-        do, nor of a beam over tokens, which computes its survivors alone."""
-        return True
-
-    @property
     def scores(self) -> Literal["never", "end", "boundary"]:
         """When rows are scored: never (the guider needs no value), once each is over, or at every boundary."""
         return "boundary"
@@ -160,6 +154,12 @@ class Search(Protocol):
     def needs_draws(self) -> bool:
         """Does it mean nothing at temperature 0, where all draws of a prompt are one? It is then refused there."""
         return False
+
+    @property
+    def equal_rows(self) -> bool:
+        """Does ``grid.rows`` hold its rows equal to other searches'? They measure no compute of a chain, whose steps
+        do, nor of a beam over tokens, which computes its survivors alone."""
+        return True
 
     @property
     def copies_ended(self) -> bool:

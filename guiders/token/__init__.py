@@ -4,6 +4,7 @@ from guiders.token.aad import AAD
 from guiders.token.align_distil import AlignDistil
 from guiders.token.args import ARGS
 from guiders.token.blend_in import BlendIn
+from guiders.token.caad import CAAD
 from guiders.token.constraint import Constrained, Constraint
 from guiders.token.contrastive import Contrastive
 from guiders.token.entropy_adaptive import EntropyAdaptive
@@ -25,6 +26,7 @@ from guiders.token.vas import VAS
 __all__ = [
     "AAD",
     "ARGS",
+    "CAAD",
     "VAS",
     "AlignDistil",
     "BlendIn",

@@ -59,6 +59,7 @@ class Checkpoints:
     def restore(self, model: PreTrainedModel | ValueModel, optimizer: torch.optim.Optimizer) -> int:
         """Read back what `save` wrote; the steps that are done, 0 where there is no checkpoint."""
         file = self.folder / OWN
+        (self.folder / f"{OWN}.part").unlink(missing_ok=True)  # of a training that was killed while it wrote
         if not file.exists():
             return 0
         state = torch.load(file, map_location="cpu", weights_only=True)

@@ -3,7 +3,9 @@
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 import yaml
@@ -42,13 +44,19 @@ def task_file(task: Task, split: str) -> TaskFile:
     """The lm-eval task of a split: ``task.dev`` for "dev" where it is given, else ``task.name``.
 
     Raises:
-        UserError: no task named, a YAML file that does not parse, a data row that is not JSON or lacks the prompt.
+        UserError: no task named or known, a YAML file that does not parse, a data row that is not JSON or lacks the
+            prompt.
     """
     name = task.dev if split == "dev" and task.dev else task.name
     if task.path is None and name is None:
         raise UserError("task.name: not set; give task.name=NAME of an lm-eval task, or task.path=FILE.yaml")
     path = _find(name, Path(task.path).expanduser() if task.path else Path(tasks.__file__).parent, bool(task.path))
     if path is None:
+        if not _is_named_by_lm_eval(str(name)):
+            raise UserError(
+                f"task.{'dev' if name == task.dev else 'name'}={name}: lm-eval knows no such task; "
+                "see `python -m harness lm_eval ls tasks`"
+            )
         return TaskFile(str(name), None, f"lm_eval=={metadata.version('lm_eval')}")
     config = read_yaml(path)
     name = config.get("task", name)
@@ -63,6 +71,19 @@ def task_file(task: Task, split: str) -> TaskFile:
         data.append(Path(task.data).expanduser())
     code = [file for file in path.parent.iterdir() if file.suffix in (".py", ".yaml", ".yml")]
     return TaskFile(name, path, _hash([*code, *data]))
+
+
+@lru_cache
+def _is_named_by_lm_eval(name: str) -> bool:
+    """Whether any file of lm-eval's tasks holds a task's name. A second's work, where lm-eval's own index takes ten.
+
+    Each of the index's names stands somewhere in these files; that one names a task, lm-eval says when it loads it.
+    """
+    spec = find_spec("lm_eval")
+    if spec is None or not spec.submodule_search_locations or set("*?[") & set(name):
+        return True
+    files = Path(spec.submodule_search_locations[0], "tasks").rglob("*")
+    return any(name.encode() in file.read_bytes() for file in files if file.suffix != ".pyc" and file.is_file())
 
 
 def revisions(task: Task) -> list[str]:

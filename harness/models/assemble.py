@@ -5,9 +5,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import get_object
-
 from harness.errors import UserError
+from harness.models.located import located
 
 FILES = (".json", ".jsonl", ".txt")  # texts with such an end, where there is one, are files that a part reads
 # The rows of our own searches are products of these settings, with their defaults: known without torch, which a run
@@ -105,24 +104,8 @@ def assemble(node: Any, model: Callable[[dict, str], Any], place: str = "") -> A
     target = parts.pop("_target_", None)
     if target is None:
         return parts
-    factory = target_of(node, place)
+    factory = located(target, f"guider.{place or '_target_'}")
     try:
         return factory(**parts)
     except TypeError as error:
         raise UserError(f"guider.{place}: {target} refuses its settings: {error}") from None
-
-
-def target_of(node: dict, place: str = "") -> Any:
-    """The class, or function, of a part's ``_target_``.
-
-    Args:
-        node: the part's configuration. place: where it lies in the guider's, for the error.
-
-    Raises:
-        UserError: it does not import.
-    """
-    try:
-        return get_object(node["_target_"])
-    except (ImportError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"guider.{place or '_target_'}: {node['_target_']} does not import: {reason}") from None

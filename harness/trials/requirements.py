@@ -125,7 +125,7 @@ def seconds(
 
     Args:
         asked: prompts of the test split.
-        pace: (method, rows) -> seconds of a response, as measured (`harness.sweep.pace`). Where it is None, two
+        pace: (method, rows) -> seconds of a response, as measured (`harness.doctor.pace`). Where it is None, two
             operations per parameter and token of every row, at a rate that decoding reaches on such a device.
     """
     tokens = limit(sweep)

@@ -34,6 +34,16 @@ class TabularValue(nn.Module):
         return CausalLMOutputWithPast(logits=values[:, keep], past_key_values=kwargs.get("past_key_values"))
 
 
+class TabularQ(TabularValue):
+    """A head over the vocabulary that reads the position and the last token from a table ``[T, V, V]``."""
+
+    kind = "vocab"
+
+    def forward(self, input_ids, position_ids=None, logits_to_keep=0, **kwargs):
+        out = super().forward(input_ids, position_ids, logits_to_keep, **kwargs)
+        return CausalLMOutputWithPast(logits=out.logits.squeeze(-2), past_key_values=out.past_key_values)
+
+
 def table(seed: int, positions: int = 16) -> torch.Tensor:
     """Random logits over `LETTERS`; the other ids never come."""
     generator = torch.Generator().manual_seed(seed)

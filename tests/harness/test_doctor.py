@@ -94,3 +94,11 @@ def test_embedded_models_are_counted_and_said_to_be_trained_or_not(capsys):
     assert "trained on first use" in out
     assert "reviews.yaml (sha256:" in out
     assert "reviews_dev.yaml (sha256:" in out
+
+
+def test_a_device_that_is_none_is_refused_and_one_that_is_not_here_is_missing(tiny_models, capsys):
+    local = ["preset=none", "task=reviews", "model=hf", "guider=base", f"model.base={tiny_models['base']}"]
+    assert main(["doctor", *local, "device=gpu"]) == 2
+    assert capsys.readouterr().err.startswith("error: device=gpu: torch knows no such device")
+    assert main(["doctor", *local, "device=cuda:63"]) == 1
+    assert capsys.readouterr().out.endswith("missing: a device cuda:63 (or device=cpu)\n")

@@ -8,6 +8,7 @@ import pytest
 from harness.config.compose import compose
 from harness.config.schema import Select, validated
 from harness.errors import UserError
+from harness.records.report import _select as chosen_by
 from harness.records.run_folder import RunFolder
 from harness.sweep.selection import best_settings
 from harness.trials.trial import Setting, Trial
@@ -151,3 +152,11 @@ def test_weighted_answers_choose_by_self_normalised_means(tmp_path):
             both.append(trial)
         trials.append((Setting("smc", {"weight": number}, {}), both))
     assert chosen(best_settings(run, trials, "score", HIGHER)) == {"smc": 1}
+
+
+def test_a_report_that_is_compiled_again_keeps_the_budget(tmp_path):
+    text = "select: {metric: fluency, guard: [kl<=20], budget: 'passes:32'}\n"
+    (tmp_path / "config.yaml").write_text(text)
+    assert chosen_by(tmp_path) == ("fluency", ["kl<=20", "forward_passes_per_token<=32"])
+    (tmp_path / "config.yaml").write_text("select: {metric: fluency, guard: []}\n")
+    assert chosen_by(tmp_path) == ("fluency", [])

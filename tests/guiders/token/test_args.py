@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
-from tabular_value import PROMPT, exact_value, log_prob, responses, table, tabular
-from tiny_models import VOCAB, ending, lm, value
+from tabular_value import PROMPT, TabularQ, exact_value, log_prob, responses, table, tabular
+from tiny_models import VOCAB, ending, lm, value, words
 
-from guiders import ARGS, VAS, Guider, GuiderError, QGuidance, Sampling, generate, laws, token_log_probs
+from guiders import ARGS, LM, VAS, Guider, GuiderError, QGuidance, Sampling, generate, laws, token_log_probs
 
 torch.set_num_threads(1)
 PROMPTS, SAMPLING = ["ab", "hello there", "q"], Sampling(max_new_tokens=9, seed=3, temperature=0.9)
@@ -28,6 +28,26 @@ def test_the_exact_prefix_value_gives_the_optimal_policy(beta):
     for wrong in (ARGS(soft, 1.1 / beta, VOCAB), ARGS(soft, 1 / beta, 2)):
         other = token_log_probs(Guider(tabular(base), wrong), [(PROMPT, text) for text in texts])
         assert [one.total for one in other] != pytest.approx(found, abs=1e-3)
+
+
+@pytest.mark.parametrize("beta", [0.5, 2.0])
+def test_vas_with_the_exact_next_token_value_gives_the_optimal_policy(beta):
+    """Q = β log(π*/π) of every next token, by the soft Bellman recursion; among k ids, π* on the base's k likeliest."""
+    base, steps = table(1), 3
+    _, optimal = exact_value(base, beta, steps)
+    q = LM(TabularQ(beta * (optimal - base.log_softmax(-1))), words(), name="exact Q")
+    texts = list(responses(steps))
+    for k in (VOCAB, 2):
+        guider = Guider(tabular(base), VAS(q, 1 / beta, k))
+        found = [one.total for one in token_log_probs(guider, [(PROMPT, text) for text in texts])]
+        kept = optimal.masked_fill(base < base.topk(k, -1).values[..., -1:], -1e9)
+        expected = [log_prob(kept, text) for text in texts]
+        there = [place for place, total in enumerate(expected) if total > -1e6]
+        assert [found[place] for place in there] == pytest.approx([expected[place] for place in there], abs=1e-9)
+        assert sum(map(math.exp, found)) == pytest.approx(1.0)
+        assert len(there) == (len(texts) if k == VOCAB else sum(total > -1e6 for total in found)) > 1
+    other = token_log_probs(Guider(tabular(base), VAS(q, 1.1 / beta, VOCAB)), [(PROMPT, text) for text in texts])
+    assert [one.total for one in other] != pytest.approx([log_prob(optimal, text) for text in texts], abs=1e-3)
 
 
 @pytest.mark.parametrize("guide", [ARGS(SCALAR, 3.0, 1), VAS(FULL, 3.0, 1)])
