@@ -1,8 +1,9 @@
 """A guider is three parts: token guidance, value, search. And what it gives: a generation."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any, cast
 
 import torch
 
@@ -11,7 +12,8 @@ from guiders.models.heads import check_language_model
 from guiders.models.lm import LM
 from guiders.models.vocab import check_same_vocabulary, first_difference
 from guiders.search import Sample, Search
-from guiders.token import TokenGuide
+from guiders.token import Constrained, Constraint, TokenGuide
+from guiders.token.grammar import of_settings
 from guiders.value import Value
 
 
@@ -25,6 +27,8 @@ class Guider:
             add up, guides with a memory follow in their order.
         value: what scores a prefix or a whole response; needed by every search but `Sample`.
         search: which hypotheses live.
+        constraint: what responses must look like, whatever the method: settings of `guiders.token.grammar.Grammar`, as
+            ``{"json_schema": "schema.json"}``, or a `Constraint`. It comes after all token guides.
 
     Raises:
         GuiderError: a part is not what its place needs; a search that needs a value has none; a token guide's
@@ -35,8 +39,11 @@ class Guider:
     token: TokenGuide | Sequence[TokenGuide] | None = None
     value: Value | None = None
     search: Search = field(default_factory=Sample)
+    constraint: Constraint | Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.constraint, Mapping):
+            object.__setattr__(self, "constraint", of_settings(self.constraint))
         self._check_parts()
         if self.value is None and self.chooses:
             raise GuiderError(
@@ -47,10 +54,11 @@ class Guider:
                 f"{self.base.name}: {type(self.search).__name__} scores an end token, and there is none; use another "
                 "search, as ChunkBeam"
             )
-        if self.search.revises and self.remembering:
+        fixed = [guide for guide in self.remembering if not getattr(guide, "revisable", False)]
+        if self.search.revises and fixed:
             raise GuiderError(
                 f"{type(self.search).__name__} takes tokens back, which the memory of "
-                f"{type(self.remembering[0]).__name__} can't; use another search or leave that token guide out"
+                f"{type(fixed[0]).__name__} can't; use another search or leave that token guide out"
             )
         for guide in self.guides:
             if hasattr(guide, "check_base"):
@@ -91,9 +99,8 @@ class Guider:
     @property
     def guides(self) -> tuple[TokenGuide, ...]:
         """The token guides, none, one or several."""
-        if self.token is None:
-            return ()
-        return tuple(self.token) if isinstance(self.token, Sequence) else (self.token,)
+        some = self.token if isinstance(self.token, Sequence) else () if self.token is None else (self.token,)
+        return (*some, *(() if self.constraint is None else (Constrained(cast(Constraint, self.constraint)),)))
 
     @property
     def remembering(self) -> tuple[TokenGuide, ...]:
@@ -209,7 +216,8 @@ class Generation:
         index: the prompt's place among the prompts given.
         text: the response, without special tokens, cut before a stop string.
         tokens: its token ids, an end-of-text token included.
-        finish_reason: "eos", "stop" (a stop string, special tokens among them) or "length" (the token limit).
+        finish_reason: "eos", "stop" (a stop string, special tokens among them), "length" (the token limit) or
+            "constraint" (nothing that the constraint allows could follow).
         value: the value that chose it; None where nothing chose.
         kl: nats; the sum over steps of KL(drawn from ‖ base at the same temperature) on this response's own path.
         kl_search: nats; what this response adds to the bound of KL(search ‖ what it draws from) (`Search.divergence`);

@@ -1,5 +1,6 @@
 """The command line: find the verb, run it, and say what went wrong in one line."""
 
+import os
 import sys
 import traceback
 
@@ -23,6 +24,7 @@ def main(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(overview())
         return 0
+    os.environ.setdefault("TQDM_DISABLE", "1")  # other packages' bars, read as they are imported; ours is another
     try:
         if argv[0] not in VERBS:
             return _fail(f"{argv[0]}: no such verb; {nearest(argv[0], VERBS)}", 2)

@@ -139,10 +139,24 @@ def _caveats(table: Table) -> list[str]:
     said = []
     if any(row.kl_bound for row in table.rows):
         said.append(
-            "KL of a search is an upper bound (marked ≤): log N − (N−1)/N for best-of-N, Σ (log K − (K−1)/K) over "
-            "the chunks for a chunk beam of W = 1, log W + Σ log K for a wider one, plus the mean log-ratio of guided "
+            "KL of a search is an upper bound (marked ≤): log N − (N−1)/N for best-of-N and other "
+            "choices of one of N draws, Σ (log K − (K−1)/K) over the chunks for a chunk beam of W = 1, log W + Σ log K "
+            "for a wider one (docs/method.md has the others), plus the mean log-ratio of guided "
             "and base probability of what was chosen. Without a search it is the exact sum on each path."
         )
+    others = dict.fromkeys(row.setting.group for row in table.rows if table.guides_another(row.setting.id))
+    if others:
+        said.append(
+            f"No KL to the base of {', '.join(others)}: what they guide is another model than the base, and their KL "
+            "would be that from it."
+        )
+    said += [
+        f"{row.setting.label}, {row.split}: answers are weighted, and its means are self-normalised estimates over "
+        f"each prompt's seeds, of {row.effective:.1f} effective answers out of {row.answers}; length control "
+        "leaves them out."
+        for row in table.rows
+        if row.effective is not None
+    ]
     uses = {row.difficulty for row in table.rows} - {None}
     flat = [row for row in table.rows if _flattened(row)]
     if flat:

@@ -36,6 +36,19 @@ class Guard:
             raise ReportError(f"{text!r} is no bound: write NAME>=NUMBER or NAME<=NUMBER, as fluency>=0.8 or kl<=20")
         return cls(match["name"], match["sign"], float(match["bound"]))
 
+    @classmethod
+    def of_budget(cls, text: str) -> "Guard":
+        """Read "passes:NUMBER": at most so many forward passes per emitted token, on average.
+
+        Raises:
+            ReportError: it is written differently, or the number is not above 0.
+        """
+        unit, _, number = text.partition(":")
+        found = FORM.fullmatch(f"forward_passes_per_token<={number}")
+        if unit != "passes" or found is None or not float(found["bound"]) > 0:
+            raise ReportError(f"{text!r} is no budget: write passes:NUMBER, as passes:32 (forward passes per token)")
+        return cls(found["name"], found["sign"], float(found["bound"]))
+
     def holds(self, value: float) -> bool:
         return SIGNS[self.sign](value, self.bound)
 

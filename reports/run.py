@@ -24,6 +24,7 @@ RECORD_FIELDS = {
     "kl": float("nan"),
     "kl_search": float("nan"),
     "log_ratio": float("nan"),
+    "log_weight": float("nan"),
     "forward_passes": float("nan"),
     "computed_passes": float("nan"),
     "seconds": float("nan"),
@@ -102,7 +103,7 @@ def load_run(path: str | Path) -> Run:
     if not rows:
         raise ReportError(f"{path}: no records yet; let the sweep finish its first trial")
     records = pd.DataFrame(rows)
-    cost = ("value", "kl", "kl_search", "log_ratio", "forward_passes", "computed_passes", "seconds")
+    cost = ("value", "kl", "kl_search", "log_ratio", "log_weight", "forward_passes", "computed_passes", "seconds")
     for name in (*cost, "preference", "len_1", "len_2"):
         records[name] = pd.to_numeric(records[name], errors="coerce") if name in records else float("nan")
     records["length"] = records["response"].str.len().astype(float)

@@ -17,6 +17,7 @@ class RecordedSetting:
         n: N of best-of-N, or None.
         recorded_rows: rows of the batch per prompt as the search said; None in runs of before that was recorded.
         run: the run's name where several are compared, else empty.
+        base: the model that is guided, by its revision; None where the trial does not say.
     """
 
     id: str
@@ -29,6 +30,7 @@ class RecordedSetting:
     n: float | None = None
     run: str = ""
     recorded_rows: int | None = None
+    base: str | None = None
 
     @classmethod
     def of(cls, trial: dict) -> "RecordedSetting":
@@ -36,6 +38,7 @@ class RecordedSetting:
         axes = dict(trial.get("settings") or {})
         guider = trial.get("guider") or {}
         token, search = guider.get("token") or {}, guider.get("search") or {}
+        base = guider.get("base")
         recorded = trial.get("rows")
         flat = {name.rsplit(".", 1)[-1]: value for name, value in axes.items()}
 
@@ -52,6 +55,7 @@ class RecordedSetting:
             successors=number("successors", search),
             chunk=number("length", search),
             n=number("n", search),
+            base=base.get("revision") if isinstance(base, dict) else None,
             recorded_rows=recorded if isinstance(recorded, int) and not isinstance(recorded, bool) else None,
         )
 
@@ -86,7 +90,7 @@ class RecordedSetting:
     def details(self) -> str:
         """What tells this setting from the method's others."""
         parts = [] if self.beam == "sample" else [self.beam]
-        if self.weight is not None:
+        if self.weight is not None and not self._weight_by_another_name:
             parts.append(f"weight {self.weight:g}")
         # The guider says what a named beam is: its name would only repeat W, K and L.
         known = {"weight", "n", "width", "successors", "length", *(("beam", "search") if self.beam != "sample" else ())}
@@ -94,6 +98,12 @@ class RecordedSetting:
             if name.rsplit(".", 1)[-1] not in known:
                 parts.append(f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}")
         return " · ".join(parts)
+
+    @property
+    def _weight_by_another_name(self) -> bool:
+        """Does an axis of another name set the token guidance's weight, as a share λ does?"""
+        names = {name.rsplit(".", 1)[-1]: value for name, value in self.axes.items()}
+        return "weight" not in names and self.weight in names.values()
 
     @property
     def label(self) -> str:

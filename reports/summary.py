@@ -32,7 +32,7 @@ def as_json(table_rows: list[Row]) -> str:
 def as_csv(table_rows: list[Row]) -> str:
     """One line per row, an estimate in four columns. A cell or heading that a spreadsheet would run starts with '."""
     plain = rows(table_rows)
-    identities = [name for name in (*_IDENTITY, "run") if plain and name in plain[0]]
+    identities = [name for name in (*_IDENTITY, "run", *_WEIGHTED) if any(name in row for row in plain)]
     names = [name for name in (plain[0] if plain else {}) if name not in identities]
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
@@ -41,7 +41,7 @@ def as_csv(table_rows: list[Row]) -> str:
     writer.writerow(map(in_cell, headings))
     for row in plain:
         texts = {"settings": json.dumps(row["settings"], sort_keys=True), "seeds": " ".join(map(str, row["seeds"]))}
-        identity = [texts.get(name, row[name]) for name in identities]
+        identity = [texts.get(name, row.get(name, "")) for name in identities]
         figures = [(row[name] or {}).get(end, "") for name in names for end in ("mean", "low", "high", "n")]
         writer.writerow([*map(_cell, identity), *figures, (row["kl"] or {}).get("bound", "")])
     return file.getvalue()
@@ -143,6 +143,7 @@ def p_value(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
+_WEIGHTED = ("answers", "effective_answers")  # of settings whose answers have weights
 _IDENTITY = ("trial", "method", "settings", "split", "n_prompts", "seeds")
 
 
@@ -159,15 +160,16 @@ def _plain(row: Row) -> dict:
         "n_prompts": row.n_prompts,
         "seeds": list(row.seeds),
     }
-    return identity | figures | run
+    weighted = {} if row.effective is None else {"answers": row.answers, "effective_answers": row.effective}
+    return identity | figures | run | weighted
 
 
 def _estimate(figure: Interval | Point | None) -> dict | None:
     return {"mean": figure.mean, "low": figure.low, "high": figure.high, "n": figure.n} if figure else None
 
 
-def _cell(value) -> str | int:
-    return value if isinstance(value, int) else in_cell(str(value))
+def _cell(value) -> str | int | float:
+    return value if isinstance(value, (int, float)) else in_cell(str(value))
 
 
 def _table(head: list[str], body: list[list]) -> list[str]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
+import pandas as pd
 
 from reports.bootstrap import Difference, Draws, Interval, Point, Resamples, difference
 from reports.divergence import of_records
@@ -12,6 +13,7 @@ from reports.errors import ReportError
 from reports.lengths import Adjusted, adjusted_win_rate
 from reports.run import Run
 from reports.setting import RecordedSetting
+from reports.weights import effective_size, self_normalised
 
 RATIOS = {
     "tokens_per_second": ("n_tokens", "seconds"),
@@ -38,6 +40,8 @@ class Row:
         difficulty: whether the length-controlled figure uses the instruction difficulty; None without that figure.
         uncontrolled: why there is no length-controlled figure of what was judged, else "".
         selected: chosen for its method on the dev prompts.
+        answers, effective: of a setting whose answers are weighted, how many there are and their effective number; its
+            means are then self-normalised estimates (`reports.weights`). None elsewhere.
     """
 
     setting: RecordedSetting
@@ -50,6 +54,8 @@ class Row:
     uncontrolled: str = ""
     selected: bool = False
     n_split: int = 0
+    answers: int | None = None
+    effective: float | None = None
 
     @property
     def id(self) -> str:
@@ -83,6 +89,18 @@ class Table:
         """The records of a setting on a split, or None."""
         return self._parts.get((setting, split))
 
+    def is_weighted(self, setting: str, split: str) -> bool:
+        """Has any answer a weight?"""
+        part = self.part(setting, split)
+        return part is not None and bool(part["log_weight"].notna().any())
+
+    def weighted(self, setting: str, split: str, name: str) -> np.ndarray:
+        """`matrix`, whose mean over a prompt's seeds is that of the law which the answers' weights mean."""
+        matrix = self.matrix(setting, split, name)
+        if not self.is_weighted(setting, split):
+            return matrix
+        return self_normalised(matrix, self.matrix(setting, split, "log_weight"))
+
     def matrix(self, setting: str, split: str, name: str) -> np.ndarray:
         """[prompts, seeds] of a record's column, NaN where it is missing."""
         part = self.part(setting, split)
@@ -102,8 +120,14 @@ class Table:
     def is_base(self, setting: str) -> bool:
         return self.run.settings[setting].method == "base"
 
+    def guides_another(self, setting: str) -> bool:
+        """Is what a setting guides another model than the base that all are compared with?"""
+        bases = {one.base for one in self.run.settings.values() if one.method == "base"}
+        own = self.run.settings[setting].base
+        return own is not None and None not in bases and own not in bases
+
     def _compared(self, setting: str, split: str, name: str) -> np.ndarray:
-        matrix = self.matrix(setting, split, name)
+        matrix = self.weighted(setting, split, name)
         return np.full_like(matrix, EVEN) if name == "win_rate" and self.is_base(setting) else matrix
 
     def _draws_of(self, setting: str, split: str, name: str) -> Draws:
@@ -127,17 +151,17 @@ class Table:
     def on(self, split: str) -> list[Row]:
         return [row for row in self.rows if row.split == split]
 
-    @staticmethod
-    def _column(part, name: str) -> np.ndarray:
+    def _column(self, part: pd.DataFrame, name: str) -> np.ndarray:
         if name == "win_rate":
             return 100 * (part["preference"].to_numpy(float) - 1)
-        if name == "kl":
-            return of_records(part)
+        if name == "kl":  # of a method that guides another model it is the divergence from that one
+            found = of_records(part)
+            return np.full_like(found, np.nan) if self.guides_another(part["setting"].iloc[0]) else found
         return part[name].to_numpy(float)
 
     def mean(self, setting: str, split: str, name: str) -> Interval | None:
         """Mean over prompts with its interval, None where nothing was recorded."""
-        matrix = self.matrix(setting, split, name)
+        matrix = self.weighted(setting, split, name)
         bounds = (0.0, 100.0) if name == "win_rate" else None
         return self._draws[split].mean(matrix, bounds).interval() if np.isfinite(matrix).any() else None
 
@@ -155,7 +179,9 @@ class Table:
         return self._draws[split].ratio(top, bottom) if bottom.sum() > 0 else None
 
     def adjusted(self, setting: str, split: str) -> Adjusted | None:
-        """The length-controlled win rate, None where nothing was judged."""
+        """The length-controlled win rate, None where nothing was judged, and of weighted answers."""
+        if self.is_weighted(setting, split):
+            return None
         if (setting, split) not in self._adjusted:
             part = self.part(setting, split)
             self._adjusted[setting, split] = adjusted_win_rate(part, self.keys[split], self._draws[split])
@@ -186,6 +212,7 @@ def _row(table: Table, setting: str, split: str, selected: bool) -> Row:
         figures[name] = table.ratio(setting, split, name)
     adjusted = table.adjusted(setting, split)
     figures["lc_win_rate"] = adjusted.draws.interval() if adjusted and adjusted.draws else None
+    weights = table.matrix(setting, split, "log_weight") if table.is_weighted(setting, split) else None
     opening = {name: figures.pop(name, None) for name in OPENING}
     return Row(
         setting=table.run.settings[setting],
@@ -198,6 +225,8 @@ def _row(table: Table, setting: str, split: str, selected: bool) -> Row:
         uncontrolled=adjusted.why if adjusted else "",
         selected=selected,
         n_split=len(table.keys[split]),
+        answers=None if weights is None else int(np.isfinite(weights).sum()),
+        effective=None if weights is None else effective_size(weights),
     )
 
 

@@ -14,6 +14,7 @@ FOREIGN = {
     "harness": {"lm_eval", "alpaca_eval"},
 }
 TRAINING_ONLY = {"trl", "peft", "datasets"}
+GRAMMARS = {"llguidance", "xgrammar", "outlines", "outlines_core", "lark"}
 CACHE_CLASSES = {"guiders/models/lm.py", "guiders/kv/segments.py", "guiders/kv/states.py"}
 # Calls that reach for a file, the network, the environment, or a state that everyone shares.
 FORBIDDEN_AT_IMPORT = {
@@ -80,6 +81,12 @@ def test_only_training_uses_training_packages_and_only_inside_functions():
         nodes = at_import(tree) if training else ast.walk(tree)
         wrong += [f"{name(path)} imports {package}" for package in sorted(imported(nodes) & TRAINING_ONLY)]
     assert not wrong
+
+
+def test_grammars_come_from_one_library_in_one_file_and_when_they_are_asked_for():
+    asking = {name(path) for room in ROOMS for path in sources(room) if GRAMMARS & imported(ast.walk(parsed(path)))}
+    assert asking == {"guiders/token/grammar.py"}
+    assert not GRAMMARS & imported(at_import(parsed(ROOT / "guiders" / "token" / "grammar.py")))
 
 
 def test_only_the_model_and_its_cache_touch_transformers_cache_classes():

@@ -92,7 +92,7 @@ def rows_seen(
         before=beam.values,
         log_weights=beam.log_weights.repeat_interleave(successors, 1) + chunk.weights(),
         log_ratio=beam.log_ratios(chunk, over_base),
-        valid=(running[..., None] | (place == 0) | search.copies_ended).flatten(1),
+        valid=((running[..., None] & (chunk.counts > 0)) | (place == 0) | search.copies_ended).flatten(1),
         ended=ended,
         over=over,
         counts=chunk.counts.flatten(1),

@@ -20,7 +20,7 @@ from guiders.guider import Generation, Guider
 from guiders.kv.lane import Lane
 from guiders.sampling import Sampling, uniforms
 from guiders.search import Selection
-from guiders.token.guidance import Guidance, SoFar
+from guiders.token.guidance import Guidance, SoFar, finish_reason
 from guiders.value import Chunk
 
 
@@ -175,8 +175,8 @@ class Decoder:
         boundary = rows_seen(self.search, self.beam, *row_facts)
         selection, identity = selected(self.search, boundary, self.shape)
         rows, parents = selection.rows, selection.rows // self.shape[2]
-        if self.trace and taken.changed is not None:
-            self.trace.boundary(self.requests, self.beam, chunk, boundary, selection, taken.changed)
+        if self.trace and taken.changed is not None and taken.ranks is not None:
+            self.trace.boundary(self.requests, self.beam, chunk, boundary, selection, taken.changed, taken.ranks)
         measured = (values, taken.kl, taken.over_base, equal.found)
         starts = self.beam.select(parents, rows, chunk, *measured, selection)
         self.shape = (self.shape[0], rows.shape[1], self.shape[2])
@@ -266,7 +266,7 @@ class Decoder:
         return {
             "text": before_stop(base.decode(tokens), self.sampling.stop),
             "tokens": tuple(tokens),
-            "finish_reason": ("eos" if tokens[-1] in base.eos_ids else "stop") if ended else "length",
+            "finish_reason": finish_reason(base, self.guidance, tokens, ended),
             "value": None if math.isnan(value := float(self.beam.values[slot, best])) or not self.scorer else value,
             "kl": float(self.beam.kl[slot, best]),
             "log_ratio": float(self.beam.over_base[slot, best]) if self.guider.selects else None,

@@ -35,6 +35,7 @@ class NextToken:
         over_base: ``[R, m]`` nats, log-probability of the tokens as drawn, less the base's; None where not asked for.
         ratio: ``[R, m]`` log π⁺ − log π⁻ of the tokens, float64; None where not asked for.
         changed: ``[R]`` did guidance change the most likely token? None where not asked for.
+        rank: ``[R, m]`` how many ids the base finds more likely than the token; asked for with `changed`.
         log_probs: ``[R, m]`` of the tokens under guidance, float64, of `most_likely`; else None.
     """
 
@@ -44,6 +45,7 @@ class NextToken:
     over_base: torch.Tensor | None = None
     ratio: torch.Tensor | None = None
     changed: torch.Tensor | None = None
+    rank: torch.Tensor | None = None
     log_probs: torch.Tensor | None = None
 
 
@@ -123,6 +125,7 @@ def most_likely(
         over_base=(given.gather(-1, tokens) - base.gather(-1, tokens)).double(),
         ratio=None if pair is None else _log_ratio(logits[pair[0]], logits[pair[1]], tokens),
         changed=given.argmax(-1) != base.argmax(-1),
+        rank=_ranks(base, tokens),
         log_probs=log_probs,
     )
 
@@ -164,7 +167,14 @@ def _rows(
         over_base=over_base,
         ratio=None if pair is None else _log_ratio(logits[pair[0]], logits[pair[1]], tokens),
         changed=differs,
+        rank=_ranks(base, tokens) if changed else None,
     )
+
+
+def _ranks(base: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    """How many ids have more of the base's logits ``[..., V]`` than each of the tokens ``[..., m]``."""
+    own = base.gather(-1, tokens)
+    return torch.stack([(base > own[..., j, None]).sum(-1) for j in range(tokens.shape[-1])], -1)
 
 
 def _readable(tokens: torch.Tensor, finite: torch.Tensor) -> torch.Tensor:

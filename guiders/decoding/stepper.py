@@ -19,6 +19,7 @@ from guiders.guider import Guider
 from guiders.kv.lane import Lane
 from guiders.models.lm import LM
 from guiders.sampling import Sampling
+from guiders.search.protocol import Search
 from guiders.search.sample import QUANTUM
 from guiders.token.guidance import Guidance
 
@@ -35,7 +36,9 @@ class Steps:
             wanted. weights: log-weights of the token, where guides with a memory may give some, and its
             log-probability where the search expands.
         changed: did guidance change the most likely token? where wanted.
+        ranks: ids that the base finds more likely than the token; where `changed` is wanted.
         finite: ``[]`` every running row had a number to draw by.
+        alone: ``[P, S, K]`` its survivor is continued in one row (`Search.tries`); where that varies.
         column: ``[1]`` the next column, for steps that are replayed.
     """
 
@@ -49,9 +52,11 @@ class Steps:
     over_base: torch.Tensor | None
     ratios: torch.Tensor | None
     changed: torch.Tensor | None
+    ranks: torch.Tensor | None
     finite: torch.Tensor
     column: torch.Tensor
     weights: torch.Tensor | None = None
+    alone: torch.Tensor | None = None
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """By name, those that there are."""
@@ -59,7 +64,7 @@ class Steps:
 
     def first(self, n: int) -> "Steps":
         """Of the first n columns, in tensors of its own."""
-        columns = ("tokens", "numbers", "kl", "over_base", "ratios", "changed", "weights")
+        columns = ("tokens", "numbers", "kl", "over_base", "ratios", "changed", "ranks", "weights")
         cut = {name: (x[..., :n] if name in columns else x).clone() for name, x in self.tensors().items()}
         return Steps(**(vars(self) | cut))
 
@@ -93,7 +98,8 @@ class Stepper:
         self.guider, self.sampling, self.lanes, self.wanted, self.trace = guider, sampling, lanes, wanted, trace
         ends = (*guider.base.eos_ids, *stop_ids(guider.base, sampling.stop))
         self.eos = _members(ends, guider.base)
-        self.ends, self.expands = guider.search.ends, guider.search.expands
+        self.search, self.ends, self.expands = guider.search, guider.search.ends, guider.search.expands
+        self.varies = type(self.search).tries is not Search.tries
         last = self.ends.after(guider.base)
         self.last = _members(last, guider.base) if last else None
         self.look = 4 if self.ends.ragged else QUANTUM  # steps between looks at whether all rows are done
@@ -145,9 +151,11 @@ class Stepper:
             over_base=torch.zeros_like(zeros) if self.measures_kl else None,
             ratios=None if self.wanted is None else torch.zeros_like(zeros),
             changed=torch.zeros(shape, dtype=torch.bool, device=device) if self.trace else None,
+            ranks=torch.zeros(shape, dtype=torch.long, device=device) if self.trace else None,
             finite=torch.ones((), dtype=torch.bool, device=device),
             column=torch.ones(1, dtype=torch.long, device=device),
             weights=torch.zeros_like(zeros) if self.guidance or self.expands else None,
+            alone=torch.zeros(shape[:3], dtype=torch.bool, device=device) if self.varies else None,
         )
 
     def step(self, taken: Steps, t: int | torch.Tensor) -> None:
@@ -161,6 +169,12 @@ class Stepper:
         if not first and (stop := self.ends.before(logits[0], taken.counts)) is not None:
             taken.alive &= ~stop
         # at the first step one distribution serves all successors of a survivor, later each row has its own
+        if taken.alone is not None and (tries := self.search.tries(logits[0])) is not None:
+            if first:
+                taken.alive &= torch.arange(taken.alive.shape[-1], device=tries.device) < tries[..., None]
+                taken.alone[:] = (tries == 1)[..., None]
+            else:
+                taken.alive &= ~(taken.alone & (tries > 1))
         numbers = _take(taken.numbers, t) if first else _take(taken.numbers, t)[..., None]
         guided = None
         if self.guidance:
@@ -186,6 +200,8 @@ class Stepper:
             _put(taken.over_base, t, new.over_base if first else new.over_base[..., 0])
         if taken.changed is not None and new.changed is not None:
             _put(taken.changed, t, of_rows(new.changed))
+        if taken.ranks is not None and new.rank is not None:
+            _put(taken.ranks, t, new.rank if first else new.rank[..., 0])
         taken.finite &= (of_rows(new.finite) | ~taken.alive).all()
         taken.counts += taken.alive
         taken.ended |= taken.alive & self.eos[tokens]

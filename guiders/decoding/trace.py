@@ -1,9 +1,9 @@
 """What guidance and search did, recorded on request.
 
 A trace is ``{"tokens": [token strings], "changed": [positions where guidance changed the most likely token],
-"chunks": [{"step": tokens
-so far, "hypotheses": [{"text", "value", "kept", "ended"}]}]}``; plain data, ready for JSON. A value that the search did
-not ask for is None.
+"base_ranks": [of each token, how many ids the base found more likely], "chunks": [{"step": tokens so far,
+"hypotheses": [{"text", "value", "kept", "ended"}]}]}``; plain data, ready for JSON. A value that the search did not ask
+for is None.
 """
 
 import math
@@ -32,20 +32,23 @@ class Trace:
         boundary: Boundary,
         selection: Selection,
         changed: torch.Tensor,
+        ranks: torch.Tensor,
     ) -> None:
         """Record one boundary, before the beam is updated."""
         responses, kept = chunk.responses(), selection.rows.tolist()
         values, ended = boundary.values.tolist(), chunk.ended.flatten(1).tolist()
         counts, valid = chunk.counts.flatten(1).tolist(), boundary.valid.tolist()
         lengths = (boundary.lengths.gather(1, selection.rows) if selection.kept is None else selection.kept).tolist()
-        marked = changed.flatten(1, 2).tolist()
+        marked, ranked = changed.flatten(1, 2).tolist(), ranks.flatten(1, 2).tolist()
         successors = chunk.tokens.shape[2]
         for slot, request in enumerate(requests):
             if request is None:
                 continue
-            before = request.trace[-1]["changed"] if request.trace else [[]] * beam.lengths.shape[1]
+            nothing: list[list[int]] = [[]] * beam.lengths.shape[1]
+            before = request.trace[-1]["changed"] if request.trace else nothing
+            ranks_before = request.trace[-1]["ranks"] if request.trace else nothing
             steps = (request.trace[-1]["step"] if request.trace else 0) + chunk.tokens.shape[-1]
-            step: dict = {"step": steps, "hypotheses": [], "changed": []}
+            step: dict = {"step": steps, "hypotheses": [], "changed": [], "ranks": []}
             for row, tokens in enumerate(responses[slot]):
                 if valid[slot][row]:
                     step["hypotheses"].append(
@@ -61,6 +64,8 @@ class Trace:
                 marks = [start + j for j in range(new) if marked[slot][row][j]]
                 marks = [place for place in (*before[row // successors], *marks) if place < length]
                 step["changed"].append(marks)
+                behind = ranks_before[row // successors][:start]
+                step["ranks"].append([*behind, *ranked[slot][row][:new]][:length])
             request.trace.append(step)
 
     def result(self, request: Request, tokens: Sequence[int], best: int) -> dict:
@@ -68,5 +73,6 @@ class Trace:
         return {
             "tokens": [self.lm.decode([token]) for token in tokens],
             "changed": request.trace[-1]["changed"][best],
+            "base_ranks": request.trace[-1]["ranks"][best],
             "chunks": [{"step": step["step"], "hypotheses": step["hypotheses"]} for step in request.trace],
         }

@@ -2,7 +2,9 @@
 
 from guiders.search.best_of_n import BestOfN
 from guiders.search.best_of_poisson import BestOfPoisson
+from guiders.search.cards import Cards
 from guiders.search.chunk_beam import ChunkBeam
+from guiders.search.cntp import Cntp
 from guiders.search.dvts import Dvts
 from guiders.search.ends import Entropy, Punctuation, Tokens
 from guiders.search.one_of_n import OneOfN
@@ -21,8 +23,10 @@ __all__ = [
     "BestOfN",
     "BestOfPoisson",
     "Boundary",
+    "Cards",
     "ChunkBeam",
     "ChunkEnd",
+    "Cntp",
     "Dvts",
     "Entropy",
     "OneOfN",

@@ -92,9 +92,13 @@ class Entropy:
         return ()
 
     def before(self, logits: torch.Tensor, counts: torch.Tensor) -> torch.Tensor | None:
-        log_probs = logits.log_softmax(-1, dtype=torch.float64 if logits.dtype == torch.float64 else torch.float32)
-        entropy = torch.special.entr(log_probs.exp()).sum(-1)
-        return (entropy >= self.threshold) & (counts >= self.least)
+        return (entropy(logits) >= self.threshold) & (counts >= self.least)
+
+
+def entropy(logits: torch.Tensor) -> torch.Tensor:
+    """``[...]`` nats of the distribution with logits ``[..., V]``, at temperature 1."""
+    log_probs = logits.log_softmax(-1, dtype=torch.float64 if logits.dtype == torch.float64 else torch.float32)
+    return torch.special.entr(log_probs.exp()).sum(-1)
 
 
 def _check_most(most: int | None) -> None:

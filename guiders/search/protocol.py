@@ -52,7 +52,8 @@ class Boundary:
         log_weights: ``[P, R]`` as given with the last `Selection`, 0 at the beginning, and what the chunk added: what
             token guides say (`GuideState.weigh`), and the tokens' log-probabilities where the search `expands`.
         log_ratio: ``[P, R]`` nats, log(the response's probability as drawn / the base's), as in `Generation.log_ratio`.
-        valid: ``[P, R]`` the row holds a hypothesis; a survivor that had ended or reached the limit takes one row.
+        valid: ``[P, R]`` the row holds a hypothesis; a survivor that had ended or reached the limit takes one row,
+            another one as many as it has `Search.tries`.
         ended: ``[P, R]`` with an end token or a stop string. over: ``[P, R]`` ended, or at the token limit.
         counts: ``[P, R]`` tokens that the chunk added. lengths: ``[P, R]`` tokens in all.
         limits: ``[P]`` tokens that a response may have. chunks: ``[P]`` boundaries so far, this one included.
@@ -122,12 +123,6 @@ class Search(Protocol):
         return self.survivors * self.successors
 
     @property
-    def equal_rows(self) -> bool:
-        """Does ``grid.rows`` hold its rows equal to other searches'? They measure no compute of a chain, whose steps
-        do, nor of a beam over tokens, which computes its survivors alone."""
-        return True
-
-    @property
     def scores(self) -> Literal["never", "end", "boundary"]:
         """When rows are scored: never (the guider needs no value), once each is over, or at every boundary."""
         return "boundary"
@@ -161,6 +156,12 @@ class Search(Protocol):
         return False
 
     @property
+    def equal_rows(self) -> bool:
+        """Does ``grid.rows`` hold its rows equal to other searches'? They measure no compute of a chain, whose steps
+        do, nor of a beam over tokens, which computes its survivors alone."""
+        return True
+
+    @property
     def copies_ended(self) -> bool:
         """Does an ended survivor fill all its K rows, as one that goes on does, instead of one?"""
         return False
@@ -169,6 +170,13 @@ class Search(Protocol):
     def scores_cut_with_end(self) -> bool:
         """Is a response that the limit cut scored with an end-of-text token that it does not have?"""
         return False
+
+    def tries(self, logits: torch.Tensor) -> torch.Tensor | None:
+        """``[...]`` how many rows a survivor is continued in, from 1 to K, by the base's logits ``[..., V]`` before the
+        chunk. The other rows draw nothing, cost nothing and are not valid. A row that goes on alone is asked again
+        before every token, and its chunk ends where there would be more than one. None: always K.
+        """
+        return None
 
     def select(self, boundary: Boundary) -> Selection | None:
         """What goes on from a boundary. None, where K = 1: every row, as its own only successor."""

@@ -32,8 +32,13 @@ class Rejection(OneOfN):
 
     def shares(self, values: torch.Tensor) -> torch.Tensor:
         most = values.amax(-1, keepdim=True) if self.most is None else self.most
-        accepted = ((values - most) / self.beta).clamp(max=0).exp()
-        none_before = (1 - accepted).cumprod(-1)
-        shares = accepted * torch.cat([torch.ones_like(none_before[..., :1]), none_before[..., :-1]], -1)
-        best = values.argmax(-1, keepdim=True)
-        return shares.scatter_add(-1, best, none_before[..., -1:])
+        return first_accepted(values, most, self.beta)
+
+
+def first_accepted(values: torch.Tensor, most: torch.Tensor | float, beta: float) -> torch.Tensor:
+    """``[..., N]`` probabilities that a draw is the first one accepted, with ``min(1, exp((r − most) / β))``; what is
+    left, where none is, goes to the best one."""
+    accepted = ((values - most) / beta).clamp(max=0).exp()
+    none_before = (1 - accepted).cumprod(-1)
+    shares = accepted * torch.cat([torch.ones_like(none_before[..., :1]), none_before[..., :-1]], -1)
+    return shares.scatter_add(-1, values.argmax(-1, keepdim=True), none_before[..., -1:])

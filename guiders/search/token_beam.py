@@ -120,29 +120,34 @@ class TokenBeam(Search):
         Args:
             start: its first row. scores: ``[P, W'·K]`` of the rows that follow its running beams.
         """
-        best = scores.topk(2 * self.each)
-        rows = start + best.indices
+        values, places = _best(scores, 2 * self.each)
+        rows = start + places
         over, lengths = boundary.over.gather(1, rows), boundary.lengths.gather(1, rows)
-        going = best.values.masked_fill(over, -torch.inf).topk(self.each)
-        ending = best.values.masked_fill(~over, -torch.inf)[:, : self.each]
+        going, kept = _best(values.masked_fill(over, -torch.inf), self.each)
+        ending = values.masked_fill(~over, -torch.inf)[:, : self.each]
         held = start + torch.arange(self.each, self.each + self.done, device=rows.device) * self.successors
         held = held.expand(len(rows), -1)
         empty = boundary.chunks[:, None] == 1
         weights = torch.cat([boundary.log_weights.gather(1, held).masked_fill(empty, -torch.inf), ending], 1)
         ended = torch.cat([held, rows[:, : self.each]], 1)
-        ranks = self._ranked(weights, boundary.lengths.gather(1, ended)).topk(self.done)
-        weights, ended = weights.gather(1, ranks.indices), ended.gather(1, ranks.indices)
-        worst = ranks.values[:, -1:]
+        ranks, places = _best(self._ranked(weights, boundary.lengths.gather(1, ended)), self.done)
+        weights, ended = weights.gather(1, places), ended.gather(1, places)
+        worst = ranks[:, -1:]
         stop = ~worst.isneginf()
         if self.patience is None:
-            length = lengths.gather(1, going.indices[:, :1])
-            stop = stop & (self._ranked(going.values[:, :1], length) <= worst)
-        running = going.values.masked_fill(stop, -torch.inf)
-        return torch.cat([rows.gather(1, going.indices), ended], 1), torch.cat([running, weights], 1)
+            stop = stop & (self._ranked(going[:, :1], lengths.gather(1, kept[:, :1])) <= worst)
+        running = going.masked_fill(stop, -torch.inf)
+        return torch.cat([rows.gather(1, kept), ended], 1), torch.cat([running, weights], 1)
 
     def _ranked(self, log_weights: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """``log p / length^penalty``."""
         return log_weights / lengths.clamp_min(1).double() ** self.length_penalty
+
+
+def _best(scores: torch.Tensor, m: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The m highest scores ``[P, m]`` and their places; of equals, minus infinity too, the first come first."""
+    places = scores.argsort(dim=-1, descending=True, stable=True)[:, :m]
+    return scores.gather(1, places), places
 
 
 def _last_tokens(boundary: Boundary) -> torch.Tensor:

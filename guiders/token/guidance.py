@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 
 from guiders.errors import GuiderError
+from guiders.models.lm import LM
 from guiders.sampling import Sampling, uniforms
 from guiders.token.protocol import GuideState, View
 
@@ -166,6 +167,12 @@ class Guidance:
         """What all guides say of a finished response; a later guide's word counts."""
         return {name: said for state in self.states for name, said in state.notes(slot, survivor).items()}
 
+    def reason(self, tokens: list[int], reason: str) -> str:
+        """Why a finished response ended, by `GuideState.reason` of each guide."""
+        for state in self.states:
+            reason = state.reason(tokens, reason)
+        return reason
+
     @property
     def evaluated(self) -> int:
         """Positions that states' own models have computed so far (`GuideState.evaluated`)."""
@@ -174,3 +181,9 @@ class Guidance:
     def passes(self, counts: torch.Tensor, survivors: torch.Tensor) -> torch.Tensor:
         """Positions that a chunk needed beside the lanes' own steps: ``[P]``, peeks among them."""
         return sum((state.passes(counts, survivors) for state in self.states), self.peeked.clone())
+
+
+def finish_reason(base: LM, guidance: Guidance | None, tokens: list[int], ended: bool) -> str:
+    """Why a response ended (`Generation.finish_reason`)."""
+    reason = ("eos" if tokens[-1] in base.eos_ids else "stop") if ended else "length"
+    return guidance.reason(tokens, reason) if guidance else reason

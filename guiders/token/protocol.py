@@ -33,6 +33,7 @@ class TokenGuide(Protocol):
             (`guiders.sampling.drafted`).
         chance: it draws uniform numbers of its own (`View.numbers`). At a chunk's first column the successors of a
             survivor share them, so that chunk beam search without a chunk limit is not best-of-(W·K) then.
+        revisable: its memory follows from a response's tokens alone, so that searches may take some back.
         normalised: what it gives is a distribution over the next token, so that texts can be scored under it.
     """
 
@@ -41,6 +42,7 @@ class TokenGuide(Protocol):
     draft: int | None = None
     normalised: bool = True
     chance: bool = False
+    revisable: bool = False
 
     @property
     def models(self) -> tuple[LM, ...]:
@@ -160,6 +162,10 @@ class GuideState(Protocol):
         each step of each model. Less than 0 where the guide did not need them all. Asked before `commit`. Arguments as
         of `guiders.value.protocol.Scorer.passes`."""
         return torch.zeros_like(survivors)
+
+    def reason(self, tokens: list[int], reason: str) -> str:
+        """Why a finished response ended (`Generation.finish_reason`): `reason`, or the guide's own word."""
+        return reason
 
     def notes(self, slot: int, survivor: int) -> dict[str, float]:
         """What is to be recorded of a finished response (`Generation.notes`), after its last `commit`: name -> number,

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from harness.backends.affinity import Queue
+from harness.backends.nodes import differences, this_node
 from harness.backends.protocol import Block
 from harness.backends.worker import Refusal, Worker, WorkerSettings
 from harness.config.schema import BackendSpec
@@ -102,6 +103,21 @@ class Ray:
             named = "; ".join(f"{block.trial}, prompts {block.start} to {_last(block)}" for block in lost)
             mend = "the others are recorded; see Ray's logs for why, and run the same command to try again"
             raise UserError(f"left out, since each killed its worker {DEATHS} times: {named}; {mend}", exit_code=1)
+
+    def check_nodes(self, paths: list[str], needed: int) -> list[str]:
+        """What keeps a node from decoding as this machine does (`harness.backends.nodes.differences`).
+
+        Raises:
+            UserError: no cluster at the address; no room for a worker.
+        """
+        self._connect()
+        if not self._room():
+            self._refuse_without_room()
+        strategy = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
+        ask = self._ray.remote(this_node).options(num_cpus=0, max_retries=0)
+        alive = [node["NodeID"] for node in self._ray.nodes() if node["Alive"]]
+        asked = [ask.options(scheduling_strategy=strategy(one, soft=False)).remote(paths) for one in alive]
+        return differences(this_node(paths), self._ray.get(asked), needed)
 
     def named(self) -> dict:
         """For the manifest: the workers, where they were and how fast."""
@@ -259,6 +275,7 @@ def _imported() -> Any:
     try:
         import ray
         import ray.exceptions
+        import ray.util.scheduling_strategies
     except ImportError:
         raise UserError("backend=ray: Ray is not installed; pip install 'ivg-harness[ray]'") from None
     return ray

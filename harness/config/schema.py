@@ -31,6 +31,11 @@ def _guard(text: str) -> str:
     return text
 
 
+def _budget(text: str) -> str:
+    Guard.of_budget(text)
+    return text
+
+
 Count = Annotated[int, Field(ge=1)]
 Weight = Annotated[float, Field(ge=0), AfterValidator(_finite)]
 Counts = Annotated[list[Count], BeforeValidator(_as_list), Field(min_length=1)]
@@ -161,7 +166,16 @@ class Select(Part):
         "gold_reward", description="score whose dev mean chooses a method's setting; null: every setting on all prompts"
     )
     guard: Guards = Field([], description="bounds on dev means that a chosen setting keeps, as [fluency>=0.8,kl<=20]")
+    budget: Annotated[str, AfterValidator(_budget)] | None = Field(
+        None, description="mean forward passes per token that a chosen setting may cost at most, as passes:32"
+    )
     seeds: Seeds = Field([0], description="seeds of the dev trials")
+
+    @property
+    def bounds(self) -> list[Guard]:
+        """The guards, and the budget as one."""
+        budget = [] if self.budget is None else [Guard.of_budget(self.budget)]
+        return [*map(Guard.parse, self.guard), *budget]
 
     @field_validator("metric")
     @classmethod

@@ -1,12 +1,14 @@
 """What the methods are made of, read from their configurations and parts: the table and the page of ``guiders``."""
 
 from dataclasses import dataclass
+from functools import cache
 
-from harness.config.compose import choices, compose
+from harness.config.compose import choices
 from harness.errors import UserError
 from harness.methods.method import Method, method
 from harness.methods.references import citation
-from harness.models.located import located
+from harness.models.assemble import target_of
+from harness.trials.composed import composed_sweep
 from harness.trials.grid import AXIS, MODEL
 
 PARTS = ("token", "value", "search")
@@ -49,7 +51,7 @@ def listed(name: str) -> Listed:
     """
     found = method(name)
     text = str(found.config)
-    grid = compose("sweep", []).config["grid"]
+    grid = _default_axes()
     axes = {}
     for axis in dict.fromkeys(AXIS.findall(text)):
         values = found.about.axes.get(axis, grid.get(axis))
@@ -67,13 +69,17 @@ def all_listed() -> list[Listed]:
     return [listed(name) for name in choices("guider")]
 
 
+@cache
+def _default_axes() -> dict[str, list]:
+    """The axes of a sweep without overrides."""
+    return composed_sweep([]).sweep.grid.model_dump()
+
+
 def _classes(node) -> list[type]:
     """The classes of a part, in order, the outer before the inner."""
     if isinstance(node, list):
         return [one for item in node for one in _classes(item)]
     if not isinstance(node, dict):
         return []
-    own = []
-    if "_target_" in node:
-        own = [located(node["_target_"], "conf/guider")]
+    own = [target_of(node)] if "_target_" in node else []
     return own + [one for name, value in node.items() if name != "_target_" for one in _classes(value)]

@@ -10,6 +10,7 @@ from harness.config.schema import Guards, Part
 from harness.errors import UserError
 from harness.records.made_of import compiled, current_table, forget
 from harness.records.run_folder import RunFolder
+from reports.guard import Guard
 
 
 def _as_list(value: Any) -> Any:
@@ -52,7 +53,9 @@ def _select(run: Path) -> tuple[str, list[str]]:
     """The figure by which a run's sweep chose its settings, and the bounds that they kept."""
     config = run / "config.yaml"
     select = yaml.safe_load(config.read_text(encoding="utf-8")).get("select") if config.exists() else None
-    return (select or {}).get("metric") or "gold_reward", (select or {}).get("guard") or []
+    select = select or {}
+    budget = [str(Guard.of_budget(select["budget"]))] if select.get("budget") else []
+    return select.get("metric") or "gold_reward", [*(select.get("guard") or []), *budget]
 
 
 def compile_run(run: RunFolder) -> None:

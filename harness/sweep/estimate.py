@@ -3,7 +3,7 @@
 from collections import defaultdict
 from statistics import fmean
 
-from guiders.decoding.memory import in_words, needed, usable
+from harness.backends.makespan import makespan
 from harness.models.assemble import places
 from harness.models.pool import EMBEDDED, Pool
 from harness.progress import duration
@@ -16,7 +16,9 @@ PROMPT = 512  # tokens of a prompt, where nobody has read the data yet
 def dry_run(plan: Plan) -> str:
     """The plan in words: a line per trial, then the sums."""
     jobs = plan.first_stage()
-    lines, left, unknown = [], 0.0, False
+    lines, unknown = [], False
+    first: list[float] = []  # seconds of each block, as a backend hands them out
+    second: list[float] = []
     seconds = seconds_per_row(plan, jobs)
     fallback = fmean(seconds.values()) if seconds else None
     done = needed = 0
@@ -28,7 +30,7 @@ def dry_run(plan: Plan) -> str:
         needed += missing or 0
         each = seconds.get(job.trial.method, fallback)
         unknown = unknown or missing is None or (missing > 0 and each is None)
-        left += (missing or 0) * (each or 0.0) * job.trial.rows
+        first += _blocks(missing or 0, (each or 0.0) * job.trial.rows, plan.sweep.block)
     text = [
         f"run: {plan.run.path}",
         f"{plan.first_stage()[0].trial.split}: {len(jobs)} trials (samples recorded / needed)",
@@ -42,14 +44,30 @@ def dry_run(plan: Plan) -> str:
         for method in methods:
             each = seconds.get(method, fallback)
             unknown = unknown or each is None or not samples
-            left += samples * (each or 0.0) * fmean(one.rows for one in plan.settings if one.method == method)
+            rows = fmean(one.rows for one in plan.settings if one.method == method)
+            second += _blocks(samples, (each or 0.0) * rows, plan.sweep.block)
     paths = {spec["path"] for setting in plan.settings for _, spec in places(setting.config)}
     if any(path.startswith(EMBEDDED) for path in paths) and plan.resolver.missing:
         text.append("the embedded models are built first, once: about two minutes on two cores")
     text.append(f"samples of the first stage: {done} recorded, {needed} to generate")
     text += _memory(plan)
-    text.append(f"time left: {_not_known(plan) if unknown else 'about ' + duration(left)}")
+    text.append(f"time left: {_not_known(plan) if unknown else _time(plan, first, second)}")
     return "\n".join(text)
+
+
+def _blocks(samples: int, seconds: float, size: int) -> list[float]:
+    """The seconds of each block of so many samples of `seconds` each."""
+    return [min(size, samples - start) * seconds for start in range(0, samples, size)]
+
+
+def _time(plan: Plan, first: list[float], second: list[float]) -> str:
+    """How long the blocks of both stages take; on workers, which wait for each other between the stages."""
+    backend = plan.sweep.backend
+    if backend.name == "serial":
+        return "about " + duration(sum(first) + sum(second))
+    asked = [backend.workers] if backend.workers else [1, 8, 64]
+    shown = [f"{duration(makespan(first, n) + makespan(second, n))} on {n} worker{'s' * (n > 1)}" for n in asked]
+    return "about " + ", ".join(shown) + "; loading models, scoring and judging come on top"
 
 
 def _not_known(plan: Plan) -> str:
@@ -63,6 +81,8 @@ def _not_known(plan: Plan) -> str:
 
 def _memory(plan: Plan) -> list[str]:
     """What a prompt of the setting that needs most takes, where the models are on this machine; no weights are read."""
+    from guiders.decoding.memory import in_words, needed, usable  # torch, which a sweep that is done does not import
+
     sweep, tokens = plan.sweep, requirements.limit(plan.sweep)
     here = ("embedded", "folder", "cached")
     if tokens is None or any(need.where not in here for need in requirements.models(sweep, plan.settings)):

@@ -20,7 +20,6 @@ from harness.sweep.rejected import RejectedRows
 from harness.sweep.selection import best_settings
 from harness.trials.composed import ComposedSweep
 from reports.direction import Directions
-from reports.guard import Guard
 
 if TYPE_CHECKING:
     from harness.sweep.runner import Runner
@@ -74,7 +73,7 @@ def _decoded(stages: "Stages") -> None:
     stages.run(plan.first_stage(), "dev" if select.metric else "all")
     if select.metric is None:
         return
-    guards = [Guard.parse(text) for text in select.guard]
+    guards = select.bounds
     best = best_settings(plan.run, plan.dev_trials(), select.metric, stages.directions, guards)
     for method in dict.fromkeys(setting.method for setting in plan.settings):
         if all(setting.method != method for setting in best):

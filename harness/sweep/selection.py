@@ -13,6 +13,7 @@ from harness.trials.trial import BASE, Setting, Trial
 from reports.direction import Directions
 from reports.divergence import of_records
 from reports.guard import Guard
+from reports.weights import self_normalised
 
 # What a guard can bound besides the task's scores: ratios of sums over the records, and means over them.
 RATIOS = {"forward_passes_per_token": ("forward_passes", "n_tokens"), "tokens_per_second": ("n_tokens", "seconds")}
@@ -50,19 +51,24 @@ def best_settings(
 
 
 def dev_mean(run: RunFolder, trials: list[Trial], metric: str, asked: str, more: Sequence[str] = ()) -> float:
-    """The mean of a score over the prompts of some trials.
+    """The mean of a score over the prompts of some trials, by their answers' weights where these have any.
 
     Args:
         asked: the option that named the score, for an error; `more`: what it could have named besides a score.
     """
-    values: list[float] = []
+    values: dict[str, list[float]] = {}  # prompt -> its figure and log-weight of each trial
+    weights: dict[str, list[float]] = {}
     for trial in trials:
+        records = run.rows(run.records(trial.id))
         for key, row in run.rows(run.scores(trial.id), last=True).items():
             if metric not in row["scores"] and not values:
                 mend = nearest(metric, [*row["scores"], *more])
                 raise UserError(f"{asked}: the task {trial.task} gives no such score; {mend}")
-            values.append(_finite(row["scores"].get(metric), asked, run, trial, key))
-    return fmean(values)
+            values.setdefault(key, []).append(_finite(row["scores"].get(metric), asked, run, trial, key))
+            weights.setdefault(key, []).append(records.get(key, {}).get("log_weight", 0.0))
+    if any(map(any, weights.values())):  # self-normalised over a prompt's seeds, as the report does
+        return fmean(fmean(self_normalised([values[key]], [weights[key]])[0]) for key in values)
+    return fmean(value for of_prompt in values.values() for value in of_prompt)
 
 
 def _guarded(run: RunFolder, trials: list[Trial], guard: Guard) -> float:

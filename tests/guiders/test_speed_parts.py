@@ -35,7 +35,7 @@ def test_a_next_token_is_drawn_as_defined(sampling, block, monkeypatch):
     guider = of_vocabulary(300, Guider(lm(), token=Implicit(lm(seed=1), lm(seed=2), 0.7)))
     logits = [3 * random(4, 3, 300, seed=seed) for seed in range(3)]
     numbers = torch.rand(4, 3, 2, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
-    found = next_token(guider, sampling, logits, numbers, kl=True, pair=1, changed=True)
+    found = next_token(guider, sampling, logits, numbers, kl=True, pair=(1, 2), changed=True)
     guided = logits[0] + 0.7 * (logits[1].log_softmax(-1) - logits[2].log_softmax(-1))
     probabilities = distribution(guided, sampling)
     tokens = draw(probabilities, numbers)

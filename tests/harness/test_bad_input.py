@@ -61,7 +61,7 @@ def refused(arguments: list[str], capsys) -> str:
         ("device=cpu,cuda", "device=['cpu', 'cuda']", "one value"),
         ("task.system_instruction=Be kind, please", "task.system_instruction=", "quote"),
         ("task=reviews,imdb", "task=", "takes one"),
-        ("guider=range(1,3)", "guider=1", "string"),
+        ("guider=range(1,3)", "guider=1", "--help"),
         ("seeds=interval(0,1)", "seeds=interval(0,1)", "does not parse"),
         ("guider.search.width=0", "guider.search.width=0", "greater than or equal to 1"),
         ("guider.token.weight=-2", "guider.token.weight=-2", "greater than or equal to 0"),

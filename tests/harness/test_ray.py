@@ -12,7 +12,9 @@ import yaml
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'ivg-harness[ray]'")
 
 from harness.backends.ray import Ray  # noqa: E402
+from harness.backends.worker import WorkerSettings  # noqa: E402
 from harness.cli import main  # noqa: E402
+from harness.config.schema import BackendSpec  # noqa: E402
 from harness.records.run_folder import RunFolder  # noqa: E402
 from harness.sweep.recorder import Recorder  # noqa: E402
 
@@ -170,3 +172,10 @@ def test_without_ray_one_line_says_how_to_install_it(tiny, tmp_path, monkeypatch
     monkeypatch.setitem(sys.modules, "ray", None)
     assert swept(tmp_path, *tiny, *GPU) == 2
     assert "pip install 'ivg-harness[ray]'" in capsys.readouterr().err
+
+
+def test_nodes_are_asked_what_they_have(cluster, tiny_models):
+    backend = Ray(BackendSpec(name="ray"), WorkerSettings("cpu", 1, None, False, "error", None))
+    assert backend.check_nodes([tiny_models["base"]], 1) == []
+    (line,) = backend.check_nodes([tiny_models["base"]], 1 << 60)
+    assert "of memory, and the weights take" in line

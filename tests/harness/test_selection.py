@@ -8,6 +8,7 @@ import pytest
 from harness.config.compose import compose
 from harness.config.schema import Select, validated
 from harness.errors import UserError
+from harness.records.report import _select as chosen_by
 from harness.records.run_folder import RunFolder
 from harness.sweep.selection import best_settings
 from harness.trials.trial import Setting, Trial
@@ -114,3 +115,48 @@ def test_a_bound_that_is_none_is_one_line(values, said):
         validated(Select, values)
     assert said in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_budget_compares_methods_at_equal_mean_passes(tmp_path):
+    """Mean passes per token of settings 0, 1, 2: 8, 24 and 40 of "halving", whose cost varies; 16, 32, 48 of "best"."""
+
+    def records(method, number, i):
+        mean = {"halving": 8, "best": 16, "base": 1}[method] + 16 * number
+        return {"forward_passes": 5 * (mean + (7 if i % 2 else -7) * (method == "halving"))}
+
+    scores = {name: [[{"score": float(n)}] * 4 for n in range(3)] for name in ("base", "halving", "best")}
+    run, trials = written(tmp_path, scores, records)
+    bounds = [Guard.of_budget("passes:32")]
+    assert chosen(best_settings(run, trials, "score", HIGHER, bounds)) == {"base": 2, "halving": 1, "best": 1}
+    bounds = validated(Select, {"budget": "passes:10", "guard": ["length<=99"]}).bounds
+    assert [str(bound) for bound in bounds] == ["length<=99", "forward_passes_per_token<=10"]
+    assert chosen(best_settings(run, trials, "score", HIGHER, bounds)) == {"base": 2, "halving": 0}
+
+
+@pytest.mark.parametrize("budget", ["32", "passes:", "passes:0", "passes:-1", "seconds:3", "passes:32<=4"])
+def test_a_budget_that_is_none_is_one_line(budget):
+    with pytest.raises(UserError, match=r"is no budget: write passes:NUMBER") as error:
+        validated(Select, {"budget": budget})
+    assert "\n" not in str(error.value)
+
+
+def test_weighted_answers_choose_by_self_normalised_means(tmp_path):
+    """Two seeds, weights 1 and 3: 4·¼ + 0·¾ = 1 against a plain 1.5 of each; without weights 2 would win."""
+    run, trials = RunFolder(tmp_path), []
+    for number, (first, second) in enumerate([(4.0, 0.0), (1.5, 1.5)]):
+        both = []
+        for seed, score in enumerate((first, second)):
+            trial = Trial("smc", {"weight": number}, {"w": number}, "task", {}, "dev", {}, seed, {})
+            run.scores(trial.id).append([{"key": "0", "scores": {"score": score}}])
+            run.records(trial.id).append([{"key": "0", "response": "", "log_weight": math.log(3) * seed}])
+            both.append(trial)
+        trials.append((Setting("smc", {"weight": number}, {}), both))
+    assert chosen(best_settings(run, trials, "score", HIGHER)) == {"smc": 1}
+
+
+def test_a_report_that_is_compiled_again_keeps_the_budget(tmp_path):
+    text = "select: {metric: fluency, guard: [kl<=20], budget: 'passes:32'}\n"
+    (tmp_path / "config.yaml").write_text(text)
+    assert chosen_by(tmp_path) == ("fluency", ["kl<=20", "forward_passes_per_token<=32"])
+    (tmp_path / "config.yaml").write_text("select: {metric: fluency, guard: []}\n")
+    assert chosen_by(tmp_path) == ("fluency", [])
