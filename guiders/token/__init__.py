@@ -4,11 +4,8 @@ from guiders.token.aad import AAD
 from guiders.token.align_distil import AlignDistil
 from guiders.token.args import ARGS
 from guiders.token.blend_in import BlendIn
-<<<<<<< HEAD
 from guiders.token.caad import CAAD
-=======
 from guiders.token.constraint import Constrained, Constraint
->>>>>>> main
 from guiders.token.contrastive import Contrastive
 from guiders.token.entropy_adaptive import EntropyAdaptive
 from guiders.token.grammar import Grammar
