@@ -1,4 +1,4 @@
-"""What a machine of a cluster has: packages, the harness's own code, models, memory; and how it differs from another."""
+"""What a machine of a cluster has: packages, the harness's code, models, memory; and how it differs from another."""
 
 import socket
 from collections.abc import Sequence

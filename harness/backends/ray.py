@@ -114,7 +114,7 @@ class Ray:
         if not self._room():
             self._refuse_without_room()
         strategy = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
-        ask = self._ray.remote(this_node).options(num_cpus=0, max_retries=0)
+        ask = self._ray.remote(num_cpus=0, max_retries=0)(this_node)
         alive = [node["NodeID"] for node in self._ray.nodes() if node["Alive"]]
         asked = [ask.options(scheduling_strategy=strategy(one, soft=False)).remote(paths) for one in alive]
         return differences(this_node(paths), self._ray.get(asked), needed)

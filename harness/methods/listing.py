@@ -7,7 +7,7 @@ from harness.config.compose import choices
 from harness.errors import UserError
 from harness.methods.method import Method, method
 from harness.methods.references import citation
-from harness.models.assemble import target_of
+from harness.models.located import located
 from harness.trials.composed import composed_sweep
 from harness.trials.grid import AXIS, MODEL
 
@@ -81,5 +81,5 @@ def _classes(node) -> list[type]:
         return [one for item in node for one in _classes(item)]
     if not isinstance(node, dict):
         return []
-    own = [target_of(node)] if "_target_" in node else []
+    own = [located(node["_target_"], "conf/guider")] if "_target_" in node else []
     return own + [one for name, value in node.items() if name != "_target_" for one in _classes(value)]

@@ -104,20 +104,8 @@ def assemble(node: Any, model: Callable[[dict, str], Any], place: str = "") -> A
     target = parts.pop("_target_", None)
     if target is None:
         return parts
-    factory = target_of(node, place)
+    factory = located(target, f"guider.{place or '_target_'}")
     try:
         return factory(**parts)
     except TypeError as error:
         raise UserError(f"guider.{place}: {target} refuses its settings: {error}") from None
-
-
-def target_of(node: dict, place: str = "") -> Any:
-    """The class, or function, of a part's ``_target_``.
-
-    Args:
-        node: the part's configuration. place: where it lies in the guider's, for the error.
-
-    Raises:
-        UserError: it does not import.
-    """
-    return located(node["_target_"], f"guider.{place or '_target_'}")

@@ -1,6 +1,7 @@
 """The records of one trial: which blocks of prompts are missing, what is decoded of them, and the scores."""
 
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -106,7 +107,7 @@ def record(index: int, asked: Asked, generation: "Generation") -> dict:
     if generation.truncated:
         row["truncated"] = generation.truncated
     if generation.log_weight is not None:
-        row["log_weight"] = generation.log_weight
+        row["log_weight"] = max(generation.log_weight, -sys.float_info.max)  # JSON has no infinity; a weight of 0
     if generation.notes:
         row["notes"] = generation.notes
     if generation.trace is not None:

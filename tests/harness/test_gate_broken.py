@@ -18,6 +18,7 @@ from guiders.value.explicit import _TokenScorer
 from harness.cli import main
 
 BASELINE = Path(__file__).resolve().parents[2] / "baselines/embedded.json"
+FEW = ("guider=[eft,chunk_explicit]", "task.n_test=32", "seeds=[0]")
 
 
 @pytest.fixture(scope="module")
@@ -28,18 +29,20 @@ def intact(tmp_path_factory) -> Path:
     return run
 
 
-@pytest.fixture
-def again(intact, tmp_path):
-    """Decode one method again with what is broken by now. The breakages touch the second method of a pair too; the gate
-    has to see them in one."""
-
-    def run(method: str) -> Path:
-        broken = tmp_path / "broken"
-        shutil.copytree(intact, broken, ignore=shutil.ignore_patterns(f"{method}-*.jsonl", "report"))
-        assert main(["sweep", "preset=gate", f"run_dir={broken}"]) == 0
-        return broken
-
+@pytest.fixture(scope="module")
+def few(tmp_path_factory) -> Path:
+    """A few prompts of that run, for what is compared record by record."""
+    run = tmp_path_factory.mktemp("gate") / "few"
+    assert main(["sweep", "preset=gate", *FEW, f"run_dir={run}"]) == 0
     return run
+
+
+def decoded_again(run: Path, method: str, to: Path, *more: str) -> Path:
+    """The run with one method decoded again, with what is broken by now. The breakages touch the second method of a
+    pair too; the gate has to see them in one."""
+    shutil.copytree(run, to, ignore=shutil.ignore_patterns(f"{method}-*.jsonl", "report"))
+    assert main(["sweep", "preset=gate", *more, f"run_dir={to}"]) == 0
+    return to
 
 
 def failed(junit: Path) -> set[tuple[str, str]]:
@@ -49,11 +52,11 @@ def failed(junit: Path) -> set[tuple[str, str]]:
 
 
 @pytest.fixture
-def caught(again):
+def caught(intact, tmp_path):
     """Decode one method again with what is broken by now, and gate: {(method, metric)} of the regressions."""
 
     def run(method: str) -> set[tuple[str, str]]:
-        broken = again(method)
+        broken = decoded_again(intact, method, tmp_path / "broken")
         assert main(["gate", f"run={broken}", f"baseline={BASELINE}"]) == 1
         return failed(broken / "gate.xml")
 
@@ -96,8 +99,9 @@ def test_an_ignored_chunk_length_is_caught(caught, monkeypatch):
     assert ("chunk_explicit", "kl not lower") in caught("chunk_explicit")
 
 
-def test_the_guiders_decoded_again_are_the_same(again, intact):
-    assert main(["gate", f"run={again('chunk_explicit')}", f"against={intact}"]) == 0
+def test_the_guiders_decoded_again_are_the_same(few, tmp_path):
+    again = decoded_again(few, "chunk_explicit", tmp_path / "again", *FEW)
+    assert main(["gate", f"run={again}", f"against={few}"]) == 0
 
 
 def weight_too_small(monkeypatch):
@@ -121,9 +125,9 @@ def end_not_scored(monkeypatch):
     ("breaks", "method"),
     [(weight_too_small, "eft"), (value_of_the_token_before, "chunk_explicit"), (end_not_scored, "chunk_explicit")],
 )
-def test_what_the_recorded_baseline_lets_pass_is_caught_on_the_same_models(again, intact, monkeypatch, breaks, method):
+def test_what_the_recorded_baseline_lets_pass_is_caught_on_the_same_models(few, tmp_path, monkeypatch, breaks, method):
     """The three slight defects that an independent check planted: they cost less than the models of another machine."""
     breaks(monkeypatch)
-    broken = again(method)
-    assert main(["gate", f"run={broken}", f"against={intact}"]) in (1, 5)
+    broken = decoded_again(few, method, tmp_path / "broken", *FEW)
+    assert main(["gate", f"run={broken}", f"against={few}"]) in (1, 5)
     assert (method, "records") in failed(broken / "same_models.xml")
