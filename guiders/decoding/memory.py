@@ -55,12 +55,13 @@ def needed(guider: Guider, prompt: int, limit: int, device: str = "cpu") -> Need
     caches = logits = work = 0
     for lm, head in (*((lm, True) for lm in guider.models), *_value_lanes(guider)):
         size, config = lm.dtype.itemsize, lm.config
-        token, layers = _bytes_of_a_token(lm), max(1, _layers(config))
+        token, layers = _bytes_of_a_token(lm), _caching(config)
         caches += token * (_aligned(prompt) + survivors * history + rows * columns)
         logits += size * (config.vocab_size if head else 1) * (1 + survivors + rows)
-        width, heads = getattr(config, "hidden_size", 0), getattr(config, "num_attention_heads", 0)
+        width = getattr(config, "hidden_size", 0)
+        heads = max((getattr(layer, "num_attention_heads", 0) for layer in layers), default=0)
         activations = size * WIDTHS * width + 8 * heads * tokens
-        work = max(work, token // layers * survivors * history + rows * activations)
+        work = max(work, token // max(1, len(layers)) * survivors * history + rows * activations)
     # on a CPU a few rows at a time pass through the vocabulary
     copies = 3 if device != "cpu" else int(bool(guider.remembering))
     logits += 4 * copies * rows * guider.base.config.vocab_size
@@ -104,17 +105,24 @@ def _aligned(columns: int) -> int:
     return -(-columns // ALIGNED) * ALIGNED
 
 
-def _layers(config: Any) -> int:
-    """Layers that cache keys and values."""
+def _caching(config: Any) -> list[Any]:
+    """The configuration of every layer that caches keys and values: the model's, unless layers are of unlike widths."""
+    unlike = getattr(config, "is_heterogeneous", False)
+    layers = list(config.per_layer_config) if unlike else [config] * int(getattr(config, "num_hidden_layers", 0) or 0)
     kinds = getattr(config, "layer_types", None)
     if not kinds:
-        return int(getattr(config, "num_hidden_layers", 0))
-    return sum("attention" in kind and "linear" not in kind for kind in kinds)
+        return layers
+    caches = ["attention" in kind and "linear" not in kind for kind in kinds]
+    return [layer for layer, there in zip(layers, caches, strict=False) if there]
 
 
 def _bytes_of_a_token(lm: LM) -> int:
     """Of its keys and values in all layers."""
-    config = lm.config
+    return lm.dtype.itemsize * sum(map(_numbers_of_a_token, _caching(lm.config)))
+
+
+def _numbers_of_a_token(config: Any) -> int:
+    """Of its keys and values in a layer of such a configuration."""
     if not getattr(config, "num_attention_heads", None):  # a table, or another model without attention
         return 0
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
@@ -122,7 +130,7 @@ def _bytes_of_a_token(lm: LM) -> int:
     if getattr(config, "kv_lora_rank", None) and hasattr(config, "qk_nope_head_dim"):  # latent attention, expanded
         heads, values = config.num_attention_heads, config.v_head_dim
         keys = config.qk_nope_head_dim + config.qk_rope_head_dim
-    return int(lm.dtype.itemsize * _layers(config) * heads * (keys + values))
+    return int(heads * (keys + values))
 
 
 def in_words(size: float) -> str:

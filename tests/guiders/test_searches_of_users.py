@@ -249,5 +249,5 @@ def test_what_a_search_does_must_be_what_it_says():
 
     with pytest.raises(GuiderError, match="set revises"):
         list(generate(guider_of(Silent(1.0, 0.0, 2)), ["ab"], Sampling(max_new_tokens=9)))
-    with pytest.raises(GuiderError, match="lacks 'ends'"):
+    with pytest.raises(GuiderError, match="which lacks '"):
         guider_of(type("Empty", (), {"survivors": 1, "successors": 1, "rows": 1, "scores": "end"})())
