@@ -155,7 +155,7 @@ def _caveats(table: Table) -> list[str]:
         f"each prompt's seeds, of {row.effective:.1f} effective answers out of {row.answers}; length control "
         "leaves them out."
         for row in table.rows
-        if row.effective is not None
+        if row.effective is not None and (row.selected or row.effective < 0.9 * (row.answers or 0))
     ]
     uses = {row.difficulty for row in table.rows} - {None}
     flat = [row for row in table.rows if _flattened(row)]

@@ -12,6 +12,7 @@ to 92%): the acceleration is then mostly noise, which may cut the interval on th
 known less well than n-1 degrees of freedom say.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
@@ -174,7 +175,7 @@ class Resamples:
         boot = _divide(self.weights @ top, self.weights @ bottom, point)
         return Draws(float(point), boot, jack, int((bottom > 0).sum()))
 
-    def statistic(self, function) -> Draws:
+    def statistic(self, function: Callable[[np.ndarray], np.ndarray]) -> Draws:
         """Any `function(weights [k, n]) -> [k]`: a refit on counts of prompts."""
         point = float(function(np.ones((1, self.n)))[0])
         jack = function(1.0 - np.eye(self.n)) if self.n > 1 else np.array([point])

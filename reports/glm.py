@@ -5,6 +5,7 @@ three weights and two "gamed" baselines (the baseline told to be concise, and to
 """
 
 import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,7 +79,11 @@ def cross_validated(features: np.ndarray, preference: np.ndarray, weight: np.nda
     return model.coef_[0], float(np.ravel(model.C_)[0])
 
 
-def _log_loss(label, predicted, probability, row_weight):
+# of weights [R, k]: values [R], gradients [R, k] and Hessians [R, k, k]
+Loss = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
+
+
+def _log_loss(label: np.ndarray, predicted: np.ndarray, probability: np.ndarray, row_weight: np.ndarray) -> float:
     label = np.where(label == 1, probability, 1 - probability)
     predicted = np.clip(predicted, 1e-15, 1 - 1e-15)
     return -np.mean(row_weight * (label * np.log(predicted) + (1 - label) * np.log(1 - predicted)))
@@ -151,7 +156,7 @@ class _Loss:
         self._add_gamed(b, value, gradient, hessian)
         return value, gradient, hessian
 
-    def _add_gamed(self, b, value, gradient, hessian) -> None:
+    def _add_gamed(self, b: np.ndarray, value: np.ndarray, gradient: np.ndarray, hessian: np.ndarray) -> None:
         gamed = self.calibration
         features = np.stack([np.tanh(gamed.delta), gamed.difficulty], 1)
         eta = b[:, :2] @ features.T
@@ -163,7 +168,7 @@ class _Loss:
         hessian[:, :2, :2] += second[:, [0, 1, 1, 2]].reshape(-1, 2, 2)
 
 
-def minimise(loss, penalty: float, b: np.ndarray, tolerance: float = 1e-6, most: int = 60) -> np.ndarray:
+def minimise(loss: Loss, penalty: float, b: np.ndarray, tolerance: float = 1e-6, most: int = 60) -> np.ndarray:
     """Weights [R, k] that minimise loss + penalty·|b|₁: proximal Newton steps, halved where the objective rises.
 
     The Newton steps converge quadratically, so that after a step below `tolerance` the error is far below it.
@@ -219,5 +224,5 @@ def _sigmoid(eta: np.ndarray) -> np.ndarray:
     return logistic(eta)[0]
 
 
-def blocks(row_weights: np.ndarray, size: int = 64):
+def blocks(row_weights: np.ndarray, size: int = 64) -> Iterator[np.ndarray]:
     return (row_weights[i : i + size] for i in range(0, len(row_weights), size))

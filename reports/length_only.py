@@ -63,7 +63,7 @@ class LengthOnly:
         return weights
 
 
-def _dispersion(mean, mean_square):
+def _dispersion(mean: np.ndarray, mean_square: np.ndarray) -> np.ndarray:
     """Variance of the preferences over that of wins and losses with the same mean: 1 for a judge without ties."""
     return np.clip((mean_square - mean**2) / (mean * (1 - mean)), 0.0, 1.0)
 

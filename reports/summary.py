@@ -168,7 +168,7 @@ def _estimate(figure: Interval | Point | None) -> dict | None:
     return {"mean": figure.mean, "low": figure.low, "high": figure.high, "n": figure.n} if figure else None
 
 
-def _cell(value) -> str | int | float:
+def _cell(value: object) -> str | int | float:
     return value if isinstance(value, (int, float)) else in_cell(str(value))
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -85,7 +86,7 @@ class Table:
     def _parts(self) -> dict:
         return dict(iter(self.run.records.groupby(["setting", "split"])))
 
-    def part(self, setting: str, split: str):
+    def part(self, setting: str, split: str) -> Any:
         """The records of a setting on a split, or None."""
         return self._parts.get((setting, split))
 
@@ -230,7 +231,7 @@ def _row(table: Table, setting: str, split: str, selected: bool) -> Row:
     )
 
 
-def _order(table: Table):
+def _order(table: Table) -> Callable[[Row], tuple]:
     best: dict[str, float] = {}
     for row in table.rows:
         name = "gold_reward" if row.figures["gold_reward"] else "win_rate"
@@ -238,7 +239,7 @@ def _order(table: Table):
         best[row.setting.group] = max(best.get(row.setting.group, -np.inf), sign * gold.mean if gold else -np.inf)
     splits = table.run.splits
 
-    def key(row: Row):
+    def key(row: Row) -> tuple:
         setting = row.setting
         return (
             -splits.index(row.split),

@@ -3,7 +3,7 @@
 A trace is ``{"tokens": [token strings], "changed": [positions where guidance changed the most likely token],
 "base_ranks": [of each token, how many ids the base found more likely], "chunks": [{"step": tokens so far,
 "hypotheses": [{"text", "value", "kept", "ended"}]}]}``; plain data, ready for JSON. A value that the search did not ask
-for is None.
+for is None. Of a search with more than `MOST` rows, those that go on are listed alone.
 """
 
 import math
@@ -16,6 +16,9 @@ from guiders.decoding.request import Request
 from guiders.guider import Guider
 from guiders.search import Boundary, Selection
 from guiders.value import Chunk
+
+
+MOST = 64  # rows of a prompt: a token beam has one for each of its many alternatives
 
 
 class Trace:
@@ -49,7 +52,9 @@ class Trace:
             ranks_before = request.trace[-1]["ranks"] if request.trace else nothing
             steps = (request.trace[-1]["step"] if request.trace else 0) + chunk.tokens.shape[-1]
             step: dict = {"step": steps, "hypotheses": [], "changed": [], "ranks": []}
-            for row, tokens in enumerate(responses[slot]):
+            shown = range(len(responses[slot])) if len(responses[slot]) <= MOST else kept[slot]
+            for row in shown:
+                tokens = responses[slot][row]
                 if valid[slot][row]:
                     step["hypotheses"].append(
                         {

@@ -3,6 +3,7 @@
 import contextlib
 import gzip
 import tempfile
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def alpaca_eval_row(model_outputs: Path, annotations: Path) -> dict:
 
 
 @contextlib.contextmanager
-def _shipped_calibration():
+def _shipped_calibration() -> Iterator[None]:
     from alpaca_eval.metrics import glm_winrate
 
     download = glm_winrate.hf_hub_download

@@ -14,10 +14,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import UserError
 from harness.records.judgement import Pair
+
+if TYPE_CHECKING:
+    import pandas
 
 CHUNK = 128  # alpaca_eval annotates this many rows at a time; prompts of several pairs are filled within a chunk
 SEED = 0  # BaseAnnotator's default seed, with which every published annotation was made
@@ -122,7 +125,7 @@ class Annotator:
     def _member(self, instruction: str) -> str:
         return self._utils.random_seeded_choice(f"annotator{instruction}{SEED}", list(self._single))
 
-    def _ask(self, name: str, rows) -> Iterator[Question]:
+    def _ask(self, name: str, rows: "pandas.DataFrame") -> Iterator[Question]:
         single = self._single[name]
         prepared = single._preprocess(rows.copy())
         prompts, prepared = single._make_prompts(prepared)
@@ -220,7 +223,7 @@ def _quote(text: str) -> str:
     return f"can't read the answer {text}"
 
 
-def _no_client(*_, **__):
+def _no_client(*_: object, **__: object) -> None:
     raise AssertionError("an annotator of this harness never sends requests itself")
 
 
@@ -230,7 +233,7 @@ class _NotAlpacaEval(logging.Filter):
 
 
 @contextlib.contextmanager
-def _quiet():
+def _quiet() -> Iterator[None]:
     """Undoes what alpaca_eval does to logging.
 
     Its import sets the root logger to INFO, so that the HTTP client prints every request; its parsers quote raw model

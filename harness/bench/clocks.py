@@ -4,6 +4,7 @@ import ctypes
 import resource
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def timed(work, device: torch.device) -> Timing:
+def timed(work: Callable[[], object], device: torch.device) -> Timing:
     """Run `work()` and say what it took."""
     _reset_peak(device)
     synchronise(device)
@@ -68,12 +69,12 @@ def _peak(device: torch.device) -> int:
     return most if sys.platform == "darwin" else most * 1024
 
 
-def best(work, device: torch.device, clock: str, repeats: int = 3) -> float:
+def best(work: Callable[[], object], device: torch.device, clock: str, repeats: int = 3) -> float:
     """Seconds of the fastest of several runs of `work()`."""
     return min(timed_once(work, device, clock) for _ in range(repeats))
 
 
-def timed_once(work, device: torch.device, clock: str) -> float:
+def timed_once(work: Callable[[], object], device: torch.device, clock: str) -> float:
     """Seconds of one run of `work()`."""
     now = time.perf_counter if clock == "wall" else time.process_time
     synchronise(device)
@@ -97,7 +98,7 @@ class Gauge:
     def rate(self) -> float:
         """Multiplications a second, best of three."""
 
-        def product():
+        def product() -> None:
             for _ in range(self.TIMES):
                 self.a @ self.b
 

@@ -152,7 +152,7 @@ def _written(value: Any) -> str:
     return f"'{escaped}'"
 
 
-def _folder(group: str):
+def _folder(group: str) -> Any:
     return resources.files("conf") / group
 
 

@@ -1,6 +1,7 @@
 """``VERB --help``: every option with its default and what it means, read from the configuration itself."""
 
 import sys
+from collections.abc import Iterator
 from importlib import resources
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,9 @@ def show_options(verb: str, schema: type[BaseModel], switches: dict[str, str], p
     print(captured.get(), end="")
 
 
-def _print_options(console: "Console", verb: str, schema: type[BaseModel], switches: dict[str, str], values: dict):
+def _print_options(
+    console: "Console", verb: str, schema: type[BaseModel], switches: dict[str, str], values: dict
+) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -67,7 +70,7 @@ def show_files(verb: str, *files: str) -> None:
         print(f"\n# conf/{file}\n" + resources.files("conf").joinpath(file).read_text(encoding="utf-8").rstrip())
 
 
-def _options(schema: type[BaseModel], values: dict, prefix: str = ""):
+def _options(schema: type[BaseModel], values: dict, prefix: str = "") -> Iterator[tuple[str, str, str]]:
     for name, info in schema.model_fields.items():
         inner, value = info.annotation, values.get(name, info.default)
         if isinstance(inner, type) and issubclass(inner, BaseModel):
@@ -82,7 +85,7 @@ def _options(schema: type[BaseModel], values: dict, prefix: str = ""):
             yield prefix + name, _shown(value), info.description or ""
 
 
-def _shown(value) -> str:
+def _shown(value: object) -> str:
     if value is None:
         return "null"
     if isinstance(value, list):

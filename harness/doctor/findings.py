@@ -52,8 +52,25 @@ def findings(composed: ComposedSweep) -> list[Finding]:
     device.known(sweep.device)
     needs = requirements.models(sweep, settings)
     before = [_models(needs), _disk(needs), _memory(sweep, needs), _keys(sweep, needs)]
+    if sweep.backend.name == "ray":
+        before.append(_workers(sweep, needs))
     # a device that is not there cannot be measured
     return [*before, _time(sweep, settings, needs, measure=device.is_there(sweep.device))]
+
+
+def _workers(sweep: Sweep, needs: list[ModelNeed]) -> Finding:
+    """Whether every node of the cluster has what a worker needs, as this machine has it."""
+    from harness.backends.ray import Ray
+    from harness.backends.worker import WorkerSettings
+
+    settings = WorkerSettings(sweep.device, sweep.backend.cpus_per_worker, None, False, "error", None)
+    backend = Ray(sweep.backend, settings)
+    folders = [str(Path(need.path).expanduser()) for need in needs if need.where == "folder"]
+    try:
+        missing = backend.check_nodes(folders, sum(need.memory or 0 for need in needs))
+    finally:
+        backend.close()
+    return Finding("workers", missing or ["every node has the packages, the models and the memory"], missing)
 
 
 def data(sweep: Sweep) -> str:

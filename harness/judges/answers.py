@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable
+from typing import Any
 
 from harness.errors import UserError
 from harness.records.rows import SignedLines
@@ -68,7 +69,7 @@ class Answers:
         return row["choice"] if row and row["reason"] is None else None
 
 
-def redact(value, secret: str | None):
+def redact(value: Any, secret: str | None) -> Any:
     """The text, or the JSON value, without the secret."""
     if not secret:
         return value

@@ -59,7 +59,7 @@ class Judgement:
     len_2: int
     reason: str | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if (self.preference is None) == (self.reason is None):
             raise ValueError(f"judgement {self.key}: a preference or a reason for its absence, and not both")
         if self.preference is not None and not 1 <= self.preference <= 2:

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import IO
 
 from reports.json_lines import lines
 
@@ -49,7 +50,7 @@ class Lines:
             os.fsync(file.fileno())
 
     @staticmethod
-    def _cut_torn_line(file) -> None:
+    def _cut_torn_line(file: IO[bytes]) -> None:
         end = file.seek(0, os.SEEK_END)
         if end == 0:
             return

@@ -6,7 +6,7 @@ records are equal but for the times. Rounding may flip a token once in a while; 
 
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -85,7 +85,9 @@ class SameModels:
         return EXIT_CODES[self.verdict]
 
 
-def difference(setting: str, before: Rows, after: Rows, accepted: Collection[str] = (), meant=()) -> RecordDifference:
+def difference(
+    setting: str, before: Rows, after: Rows, accepted: Collection[str] = (), meant: Sequence[str] = ()
+) -> RecordDifference:
     """Compare the records of one setting in two runs.
 
     Args:

@@ -34,7 +34,7 @@ class Metric:
     tolerance: float = 0.0
     direction: str = "higher"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.direction not in ("higher", "lower"):
             raise ReportError(f'gate: direction {self.direction!r} of {self.name}; use "higher" or "lower"')
         if not (math.isfinite(self.tolerance) and self.tolerance >= 0):

@@ -2,6 +2,9 @@
 
 import json
 import math
+from typing import Any
+
+import pandas as pd
 
 from reports.answer import Answer
 from reports.divergence import of_records
@@ -48,7 +51,7 @@ def samples(table: Table, answer: Answer, budget: int | None = BUDGET) -> dict:
     return _data(table, answer, kept, limit, f"To keep this page small it holds {', '.join(left_out)}.")
 
 
-def embed(data) -> str:
+def embed(data: object) -> str:
     """JSON that is inert inside a <script type="application/json">, whatever a model wrote."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     for sign in "<>&\u2028\u2029":
@@ -60,7 +63,7 @@ def _size(data: dict) -> int:
     return len(embed(data).encode())
 
 
-def _data(table: Table, answer: Answer, frame, limit: int | None, note: str) -> dict:
+def _data(table: Table, answer: Answer, frame: pd.DataFrame, limit: int | None, note: str) -> dict:
     ids = [row.setting.id for row in table.rows]
     ids = [id for id in dict.fromkeys(ids) if id in set(frame["setting"])]
     number = {id: i for i, id in enumerate(ids)}
@@ -113,7 +116,7 @@ def _round(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else round(float(value), 3)
 
 
-def _finite(value):
+def _finite(value: Any) -> Any:
     """NaN and infinities, which JSON does not have, as null."""
     if isinstance(value, dict):
         return {name: _finite(item) for name, item in value.items()}

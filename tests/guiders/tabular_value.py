@@ -41,7 +41,7 @@ class TabularQ(TabularValue):
 
     def forward(self, input_ids, position_ids=None, logits_to_keep=0, **kwargs):
         out = super().forward(input_ids, position_ids, logits_to_keep, **kwargs)
-        return CausalLMOutputWithPast(logits=out.logits.squeeze(-2), past_key_values=out.past_key_values)
+        return CausalLMOutputWithPast(logits=out.logits.squeeze(-1), past_key_values=out.past_key_values)
 
 
 def table(seed: int, positions: int = 16) -> torch.Tensor:

@@ -62,4 +62,3 @@ def test_a_scalar_head_where_the_vocabulary_is_to_be_valued_is_one_line(guider, 
     assert "Traceback" not in done.stderr
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert "a scalar value head can't guide tokens" in line
-    assert not list(tmp_path.rglob("records/*.jsonl"))

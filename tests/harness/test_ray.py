@@ -179,3 +179,11 @@ def test_nodes_are_asked_what_they_have(cluster, tiny_models):
     assert backend.check_nodes([tiny_models["base"]], 1) == []
     (line,) = backend.check_nodes([tiny_models["base"]], 1 << 60)
     assert "of memory, and the weights take" in line
+
+
+def test_doctor_asks_the_nodes(cluster, tiny, capsys):
+    assert main(["doctor", *tiny, "backend=ray"]) == 0
+    said = capsys.readouterr().out
+    assert "workers\n  every node has the packages, the models and the memory" in said
+    assert main(["doctor", *tiny, "backend=ray", "backend.cpus_per_worker=64"]) == 2
+    assert "no node has as many" in capsys.readouterr().err
