@@ -17,7 +17,6 @@ from guiders.guider import Guider
 from guiders.search import Boundary, Selection
 from guiders.value import Chunk
 
-
 MOST = 64  # rows of a prompt: a token beam has one for each of its many alternatives
 
 
