@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -113,6 +113,8 @@ def test_all_laws_hold(search, kind):
         "vocab": Explicit(value("llama", "vocab")),
         "text": Explicit(value("gpt2", "scalar", 7, "bytes")),
     }[kind]
+    if isinstance(search, Rejection) and kind in ("scalar", "text"):  # low values: at 0.5 a token is drawn 100 times
+        search = replace(search, beta=2.0)
     guider = guider_of(search, scored=scored)
     laws.check(guider, ASKED, Sampling(max_new_tokens=11, seed=2))
 

@@ -34,7 +34,7 @@ def puts_parts_together(node) -> bool:
     ("what", "where"),
     [
         (composes_a_sweep, {"harness/trials/composed.py"}),
-        (finds_targets, {"harness/models/assemble.py"}),
+        (finds_targets, {"harness/models/located.py"}),
         (puts_parts_together, set()),
     ],
 )
