@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.backends.affinity import Queue
 from harness.backends.nodes import differences, this_node
-from harness.backends.protocol import Block
+from harness.backends.protocol import Backend, Block
 from harness.backends.worker import Refusal, Worker, WorkerSettings
 from harness.config.schema import BackendSpec
 from harness.errors import UserError
@@ -49,7 +49,7 @@ class _Hand:
     deaths: int = 0
 
 
-class Ray:
+class Ray(Backend):
     """Decodes blocks by Ray actors; see `harness.backends.protocol.Backend`.
 
     Args:

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from harness.backends.protocol import Asked, Block
+from harness.backends.protocol import Asked, Backend, Block
 
 if TYPE_CHECKING:
     from guiders import Generation, Guider, Sampling
 
 
-class Serial:
+class Serial(Backend):
     """Decodes blocks here, in the order in which they are given.
 
     Args:
@@ -36,15 +36,6 @@ class Serial:
         for block in blocks:
             guider = self._guider(block.guider)
             yield block, generations(guider, block.prompts, block.sampling, *self._options)
-
-    def status(self) -> str:
-        return ""
-
-    def named(self) -> dict:
-        return {"name": "serial"}
-
-    def close(self) -> None:
-        pass
 
 
 def generations(

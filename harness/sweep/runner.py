@@ -149,7 +149,9 @@ class Runner:
 
         generated = 0
         for block, generations in self.backend.decode(blocks()):
-            at = running[block.trial]
+            at = running.get(block.trial)
+            if at is None:  # decoded again, as its worker died, when the trial had all it lacked
+                continue
             new = at.recorder.add(block, generations)
             self.progress.advance(new, self.backend.status())
             generated += new

@@ -4,6 +4,7 @@ import pickle
 
 import pytest
 
+from harness.backends.protocol import Backend
 from harness.backends.serial import Serial
 from harness.models.pool import Resolver
 from harness.progress import Display
@@ -14,7 +15,7 @@ from harness.sweep.runner import Runner
 from harness.trials.composed import composed_sweep
 
 
-class LastFirst:
+class LastFirst(Backend):
     """Takes every block of all trials at once, as a backend with workers does, and gives the last one back first."""
 
     def __init__(self, serial: Serial):
