@@ -96,13 +96,13 @@ class Guider:
         """Is a response more than a draw: chosen among rows, or drawn again in part?"""
         return self.rows > 1 or self.search.revises
 
-    @property
+    @cached_property
     def guides(self) -> tuple[TokenGuide, ...]:
         """The token guides, none, one or several."""
         some = self.token if isinstance(self.token, Sequence) else () if self.token is None else (self.token,)
         return (*some, *(() if self.constraint is None else (Constrained(cast(Constraint, self.constraint)),)))
 
-    @property
+    @cached_property
     def remembering(self) -> tuple[TokenGuide, ...]:
         """The token guides with a view and a memory; none of them leaves all steps capturable."""
         return tuple(guide for guide in self.guides if with_memory(guide))
@@ -124,6 +124,11 @@ class Guider:
     def places(self, guide: TokenGuide) -> tuple[int, ...]:
         """Where a token guide's models stand among `models`; a guide may name the base, or another guide's model."""
         return tuple(self.models.index(model) for model in guide.models)
+
+    @cached_property
+    def _adding(self) -> tuple[tuple[TokenGuide, tuple[int, ...]], ...]:
+        """The additive guides and where their models stand among `models`: asked for at every block of every step."""
+        return tuple((guide, self.places(guide)) for guide in self.guides if not with_memory(guide))
 
     @property
     def readers(self) -> tuple[LM, ...]:
@@ -165,7 +170,7 @@ class Guider:
         Tables wider than the shared vocabulary (padded to a round number) are cut to the narrowest, the value's among
         them. Half precision is widened: a difference of log-probabilities of two models would lose most of its digits.
         """
-        adding = [(guide, self.places(guide)) for guide in self.guides if not with_memory(guide)]
+        adding = self._adding
         read = {0, *(place for _, places in adding for place in places)}
         width = min(self.vocabulary, *(logits[place].shape[-1] for place in read))
         base = logits[0][..., :width]

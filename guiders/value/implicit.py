@@ -79,7 +79,7 @@ class ImplicitValue(Value):
         return SummedScorer(pair, [1.0, -1.0], slots, guider.search, columns, guider.base.device)
 
 
-class _FromGuidance:
+class _FromGuidance(Scorer):
     """Both models step with the base, as a token guide's: their differences are already there."""
 
     evaluated: int = 0
@@ -87,29 +87,6 @@ class _FromGuidance:
     def __init__(self, lanes: tuple[int, int]):
         self.wants_ratio: tuple[int, int] | None = lanes
 
-    def admit(self, slots: list[int], prompts: list) -> None:
-        pass
-
     def score(self, chunk: Chunk) -> torch.Tensor:
         assert chunk.log_ratio is not None  # as `wants_ratio` asked
         return chunk.values[..., None] + chunk.log_ratio
-
-    def commit(
-        self,
-        parents: torch.Tensor,
-        rows: torch.Tensor,
-        counts: torch.Tensor,
-        pending: torch.Tensor,
-        identity: bool,
-        starts: torch.Tensor | None = None,
-    ) -> None:
-        pass
-
-    def keep(self, slots: torch.Tensor) -> None:
-        pass
-
-    def shrink(self, longest: int) -> None:
-        pass
-
-    def passes(self, counts: torch.Tensor, survivors: torch.Tensor) -> torch.Tensor:
-        return torch.zeros_like(survivors)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from guiders.value.protocol import Chunk, Value
+from guiders.value.protocol import Chunk, Scorer, Value
 
 if TYPE_CHECKING:
     from guiders.guider import Guider
@@ -39,11 +39,10 @@ class Length(Value):
         return [self.weight * len(response) for response in responses]
 
 
-class _LengthScorer:
+class _LengthScorer(Scorer):
     """No model: it reads nothing."""
 
     wants_ratio: tuple[int, int] | None = None
-    together = False
     evaluated = 0
 
     def __init__(self, weight: float, slots: int, survivors: int, device: torch.device):
@@ -69,9 +68,3 @@ class _LengthScorer:
 
     def keep(self, slots: torch.Tensor) -> None:
         self.lengths = self.lengths[slots]
-
-    def shrink(self, longest: int) -> None:
-        """Nothing is attended to."""
-
-    def passes(self, counts: torch.Tensor, survivors: torch.Tensor) -> torch.Tensor:
-        return torch.zeros_like(survivors)

@@ -73,6 +73,8 @@ class Chunk:
 class Scorer(Protocol):
     """A value's state for the slots of one decoder. All tensors are on the base's device.
 
+    Inherit from it, and what you leave out does nothing, and reads nothing.
+
     Attributes:
         wants_ratio: None, or the places among the decoder's lanes of a tuned and an untuned model whose log-probability
             ratio of the drawn tokens the scorer wants in `Chunk.log_ratio`.
@@ -82,18 +84,17 @@ class Scorer(Protocol):
             those too that have ended before. A scorer may leave it out, which says no.
     """
 
-    if TYPE_CHECKING:  # only read here; a scorer that inherits from this may set them, and leave `evaluated` out
+    if TYPE_CHECKING:  # only read here; a scorer that inherits from this may set it
 
         @property
         def wants_ratio(self) -> tuple[int, int] | None: ...
 
-        @property
-        def evaluated(self) -> int: ...
-
     def admit(self, slots: list[int], prompts: list) -> None:
         """New prompts (texts, messages or ids; a long one as a `guiders.models.prompt.LongPrompt`) take these slots;
         `LM.encode_prompt` takes them all."""
+        return None
 
+    @abstractmethod
     def score(self, chunk: Chunk) -> torch.Tensor:
         """The value of every row's hypothesis: ``[P, S, K]``. Rows that are not `Chunk.wanted` may hold anything, but
         where their value is gathered chunk by chunk."""
@@ -115,18 +116,22 @@ class Scorer(Protocol):
         that say `Search.revises`: `counts` can then be less than the row added, `pending` of before the chunk, and any
         token where a survivor keeps none at all.
         """
+        return None
 
     def keep(self, slots: torch.Tensor) -> None:
         """Only these slots go on."""
+        return None
 
     def shrink(self, longest: int) -> None:
         """No running response has more than `longest` tokens: nothing beyond needs to be attended to."""
+        return None
 
     def passes(self, counts: torch.Tensor, survivors: torch.Tensor) -> torch.Tensor:
         """Token positions that a chunk's rows needed, ``[P]``; what was computed beside them is not counted.
 
         counts: ``[P, S, K]`` tokens the rows added. survivors: ``[P]`` hypotheses that went on into the chunk.
         """
+        return torch.zeros_like(survivors)
 
 
 @dataclass(frozen=True)

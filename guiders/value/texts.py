@@ -9,7 +9,7 @@ import torch
 
 from guiders.models.lm import LM
 from guiders.models.prompt import whole_text
-from guiders.value.protocol import Chunk
+from guiders.value.protocol import Chunk, Scorer
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class TextRow:
     stop: tuple[str, ...]
 
 
-class TextsScorer:
+class TextsScorer(Scorer):
     """Gives the rows that need a value to `values`, all slots at once.
 
     Args:
@@ -48,7 +48,6 @@ class TextsScorer:
     """
 
     wants_ratio: tuple[int, int] | None = None
-    together = False
 
     def __init__(self, base: LM, slots: int):
         self.base = base
@@ -93,24 +92,10 @@ class TextsScorer:
                     found.append(TextRow(slot, row, *seen, ended[slot][row], over[slot][row], chunk.stop))
         return found
 
-    def commit(
-        self,
-        parents: torch.Tensor,
-        rows: torch.Tensor,
-        counts: torch.Tensor,
-        pending: torch.Tensor,
-        identity: bool,
-        starts: torch.Tensor | None = None,
-    ) -> None:
-        """Nothing is kept."""
-
     def keep(self, slots: torch.Tensor) -> None:
         kept = slots.tolist()
         self.asked, self.prepared = [self.asked[slot] for slot in kept], [self.prepared[slot] for slot in kept]
         self._positions = self._positions[slots.cpu()]
-
-    def shrink(self, longest: int) -> None:
-        """Nothing is kept."""
 
     def passes(self, counts: torch.Tensor, survivors: torch.Tensor) -> torch.Tensor:
         return self._positions.to(survivors)

@@ -1,6 +1,5 @@
 """What decodes blocks in a process of its own, whoever started the process: models are loaded once and kept."""
 
-import json
 import os
 import socket
 import sys
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 from harness.backends.protocol import Block
 
 if TYPE_CHECKING:
-    from guiders import Generation, Guider
+    from guiders import Generation
     from harness.models.pool import Pool
 
 
@@ -53,7 +52,6 @@ class Worker:
         torch.set_num_threads(settings.threads)
         self.settings = settings
         self._pool: Pool | None = None
-        self._guiders: dict[str, Guider] = {}
 
     def about(self) -> dict:
         """Who this is: host, process, the GPUs that it sees."""
@@ -68,7 +66,7 @@ class Worker:
 
         began = time.perf_counter()
         try:
-            guider = self._guider(block)
+            guider = self._loaded().guider(block.guider)
             for generation in generate(
                 guider,
                 [one.prompt for one in block.prompts],
@@ -86,12 +84,9 @@ class Worker:
                 raise
             yield Refusal(str(error), error.exit_code)
 
-    def _guider(self, block: Block) -> "Guider":
+    def _loaded(self) -> "Pool":
         from harness.models.pool import Pool, Resolver
 
-        key = json.dumps(block.guider, sort_keys=True)
         if self._pool is None:  # not sooner: a device that is not there is told as an answer
             self._pool = Pool(Resolver(), self.settings.device)
-        if key not in self._guiders:
-            self._guiders[key] = self._pool.guider(block.guider)
-        return self._guiders[key]
+        return self._pool

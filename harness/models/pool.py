@@ -122,7 +122,7 @@ def _embedded_name(path: str) -> str:
 
 
 class Pool:
-    """Builds guiders; a model that several guiders use is loaded once.
+    """Builds guiders, each configuration's once; a model that several guiders use is loaded once.
 
     Args:
         device: where every model is put: "cpu", "cuda", "cuda:1", "mps".
@@ -135,6 +135,7 @@ class Pool:
         self.resolver = resolver
         self.device = checked(device)
         self._models: dict[tuple, LM | Classifier | Encoder] = {}
+        self._guiders: dict[str, Guider] = {}
 
     def guider(self, config: dict) -> "Guider":
         """Build a guider: models from the pool, everything else by its ``_target_``.
@@ -145,7 +146,10 @@ class Pool:
             UserError: a ``_target_`` that does not exist or does not take the given settings.
             GuiderError: what the parts themselves refuse.
         """
-        return assemble(config, self._load)
+        key = json.dumps(config, sort_keys=True)
+        if key not in self._guiders:
+            self._guiders[key] = assemble(config, self._load)
+        return self._guiders[key]
 
     def _key(self, spec: dict, place: str) -> tuple:
         return (

@@ -1,7 +1,6 @@
 """From jobs to records and scores: a task's prompts in blocks, a backend that decodes them, lm-eval that scores."""
 
 import hashlib
-import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -57,7 +56,6 @@ class Runner:
         elsewhere = sweep.backend.name != "serial"  # tokenizers are read here, weights where they are used
         self.pool = Pool(plan.resolver, "cpu" if elsewhere else sweep.device)
         self._tasks: dict[str, LoadedTask] = {}
-        self._guiders: dict[str, Guider] = {}
         self._prompts: dict[tuple[str, str, int], TaskPrompts] = {}
         self._rewards = rewards or RewardModels()
         self._gold: RewardModel | None = None
@@ -161,10 +159,7 @@ class Runner:
 
     def guider(self, config: dict) -> "Guider":
         """The guider of a setting's configuration, built once."""
-        key = json.dumps(config, sort_keys=True)
-        if key not in self._guiders:
-            self._guiders[key] = self.pool.guider(config)
-        return self._guiders[key]
+        return self.pool.guider(config)
 
     def _asked(self, job: Job) -> "tuple[Recorder, Sampling]":
         """A job's prompts, asked of its task, beside what is recorded of them."""

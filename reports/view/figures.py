@@ -29,101 +29,79 @@ def figures(table: Table, answer: Answer) -> list[Figure]:
     return [figure for figure in made if figure]
 
 
-def _against_kl(table: Table, answer: Answer, methods: list[str]) -> Figure | None:
-    rows = rows_with(table, answer, "kl", answer.metric)
-    if not rows or answer.metric == "kl":
+def _frontier(
+    name: str,
+    title: str,
+    reading: str,
+    axes: tuple[str, str],
+    table: Table,
+    answer: Answer,
+    methods: list[str],
+    lines: bool = False,
+    **axis: str,
+) -> Figure | None:
+    """One figure against another, a mark a setting; None where no row has both, or both are one.
+
+    Args:
+        name: the figure's id on the page. axes: the figures to the right and upwards. lines: see `scatter`.
+        axis: plotly's options of the horizontal axis.
+    """
+    rows = rows_with(table, answer, *axes)
+    if not rows or axes[0] == axes[1]:
         return None
-    plot = {
-        "data": scatter(rows, "kl", answer.metric, answer, methods),
-        "layout": layout(answer, "kl", answer.metric),
-    }
-    return Figure(
-        "kl",
-        f"{figure_name(answer.metric).capitalize()} against KL to the base",
+    plot = {"data": scatter(rows, *axes, answer, methods, lines), "layout": layout(answer, *axes, **axis)}
+    return Figure(name, title, reading, plot, *as_text(answer, rows, *axes))
+
+
+def _against_kl(table: Table, answer: Answer, methods: list[str]) -> Figure | None:
+    title = f"{figure_name(answer.metric).capitalize()} against KL to the base"
+    reading = (
         f"Further {better_lies(answer, answer.metric)} at the same KL is better. "
         "Hollow marks: the KL is an upper bound, so the point may lie further left. "
-        "Large marks: the chosen settings on the reported prompts.",
-        plot,
-        *as_text(answer, rows, "kl", answer.metric),
+        "Large marks: the chosen settings on the reported prompts."
     )
+    return _frontier("kl", title, reading, ("kl", answer.metric), table, answer, methods)
 
 
 def _against_cost(table: Table, answer: Answer, methods: list[str]) -> Figure | None:
-    found = rows_with(table, answer, PASSES, answer.metric)
-    if not found or answer.metric == PASSES:
-        return None
-    plot = {
-        "data": scatter(found, PASSES, answer.metric, answer, methods),
-        "layout": layout(answer, PASSES, answer.metric, type="log"),
-    }
-    return Figure(
-        "cost",
-        f"{figure_name(answer.metric).capitalize()} against cost",
+    title = f"{figure_name(answer.metric).capitalize()} against cost"
+    reading = (
         f"Further {better_lies(answer, answer.metric)} at the same forward passes a token is better, as if "
         "each model ran only where the method needs it. A pass is of one model at one position: small models count as "
-        "large ones do.",
-        plot,
-        *as_text(answer, found, PASSES, answer.metric),
+        "large ones do."
     )
+    return _frontier("cost", title, reading, (PASSES, answer.metric), table, answer, methods, type="log")
 
 
 def _against_fluency(table: Table, answer: Answer, methods: list[str]) -> Figure | None:
     """The gain and what it took from the text, beside each other."""
-    found = rows_with(table, answer, "fluency", answer.metric)
-    if not found or answer.metric == "fluency":
-        return None
-    plot = {
-        "data": scatter(found, "fluency", answer.metric, answer, methods),
-        "layout": layout(answer, "fluency", answer.metric),
-    }
-    return Figure(
-        "fluency",
-        f"{figure_name(answer.metric).capitalize()} against fluency",
+    title = f"{figure_name(answer.metric).capitalize()} against fluency"
+    reading = (
         f"{better_lies(answer, answer.metric).capitalize()} and to the right is better: what a setting gains, and what "
-        "it costs the text.",
-        plot,
-        *as_text(answer, found, "fluency", answer.metric),
+        "it costs the text."
     )
+    return _frontier("fluency", title, reading, ("fluency", answer.metric), table, answer, methods)
 
 
 def _against_speed(table: Table, answer: Answer, methods: list[str]) -> Figure | None:
-    rate = "lc_win_rate"
-    if not rows_with(table, answer, "tokens_per_second", rate):
-        rate = "win_rate" if rows_with(table, answer, "tokens_per_second", "win_rate") else answer.metric
-    rows = rows_with(table, answer, "tokens_per_second", rate)
-    if not rows or rate == "tokens_per_second":
-        return None
-    plot = {
-        "data": scatter(rows, "tokens_per_second", rate, answer, methods),
-        "layout": layout(answer, "tokens_per_second", rate, type="log"),
-    }
-    return Figure(
-        "speed",
-        f"{figure_name(rate).capitalize()} against speed",
+    rated = (rate for rate in ("lc_win_rate", "win_rate") if rows_with(table, answer, "tokens_per_second", rate))
+    rate = next(rated, answer.metric)
+    title = f"{figure_name(rate).capitalize()} against speed"
+    reading = (
         f"{better_lies(answer, rate).capitalize()} and to the right is better: what a setting does "
-        "to the text, and how fast it decodes on this run's device.",
-        plot,
-        *as_text(answer, rows, "tokens_per_second", rate),
+        "to the text, and how fast it decodes on this run's device."
     )
+    return _frontier("speed", title, reading, ("tokens_per_second", rate), table, answer, methods, type="log")
 
 
 def _proxy(table: Table, answer: Answer, methods: list[str]) -> Figure | None:
-    rows = rows_with(table, answer, "value", answer.metric)
-    if not rows:
-        return None
-    plot = {
-        "data": scatter(rows, "value", answer.metric, answer, methods, lines=True),
-        "layout": layout(answer, "value", answer.metric),
-    }
-    return Figure(
-        "proxy",
-        f"Proxy value against {figure_name(answer.metric)}",
+    title = f"Proxy value against {figure_name(answer.metric)}"
+    reading = (
         "The value that chose each response, as the weight (else W·K or N) grows along a line. Where a line goes right "
         f"but not {better_lies(answer, answer.metric)}, the proxy is pleased and the {figure_name(answer.metric)} is "
-        "not: over-optimisation. Scales differ by method.",
-        plot,
-        *as_text(answer, rows, "value", answer.metric),
+        "not: over-optimisation. Scales differ by method."
     )
+    return _frontier("proxy", title, reading, ("value", answer.metric), table, answer, methods, lines=True)
 
 
 def _heat_maps(table: Table, answer: Answer, methods: list[str]) -> list[Figure]:

@@ -112,7 +112,7 @@ def test_what_a_value_says_of_whole_texts_is_its_formula():
     scalar, vocab = value(), value(kind="vocab")
     whole = torch.tensor([[*ids, *tokens]])
     assert Explicit(scalar).rescore(Guider(BASE), "ab", [tokens], [True]) == pytest.approx(
-        [float(scalar.model(whole).logits[0, -1, 0])]
+        [scalar.model(whole).logits[0, -1, 0].item()]
     )
     assert Explicit(vocab).rescore(Guider(BASE), "ab", [tokens], [True]) == pytest.approx(
         [float(vocab.model(whole).logits[0, -2, END])]
