@@ -9,6 +9,7 @@ from guiders.search.dvts import Dvts
 from guiders.search.ends import Entropy, Punctuation, Tokens
 from guiders.search.one_of_n import OneOfN
 from guiders.search.pessimism import Pessimism
+from guiders.search.phi_decoding import PhiDecoding
 from guiders.search.protocol import Boundary, ChunkEnd, Search, Selection
 from guiders.search.rejection import Rejection
 from guiders.search.released import ReleasedChunkBeam
@@ -31,6 +32,7 @@ __all__ = [
     "Entropy",
     "OneOfN",
     "Pessimism",
+    "PhiDecoding",
     "Punctuation",
     "Rejection",
     "ReleasedChunkBeam",
