@@ -112,7 +112,7 @@ def _decode(guider: Guider, index: int, prompt: object, sampling: Sampling, cach
             if draft is None:
                 new = draw(probabilities, each, sampling.coupling)[:, 0].tolist()
             else:
-                new = drafted(probabilities, distribution(draft, sampling), each)[:, 0].tolist()
+                new = drafted(probabilities, distribution(draft, sampling), each)[0][:, 0].tolist()
             reference = (plain / (sampling.temperature or 1.0)).log_softmax(-1)
             drawn = torch.tensor(new, device=guided.device)[:, None]
             ratio = (probabilities.log() - reference).gather(-1, drawn)[:, 0].tolist()
