@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from guiders.token import (
         AAD,
         ARGS,
+        AWRS,
         CAAD,
         VAS,
         AlignDistil,
@@ -78,6 +79,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AAD",
     "ARGS",
+    "AWRS",
     "CAAD",
     "LM",
     "VAS",
@@ -179,6 +181,7 @@ _NAMES = {
         "QGuidance",
         "SelfDebias",
         "ARGS",
+        "AWRS",
         "CAAD",
         "VAS",
         "LookBack",
