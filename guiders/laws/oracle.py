@@ -154,7 +154,7 @@ def _decode(guider: Guider, index: int, prompt: object, sampling: Sampling, cach
         kl_search=search.divergence(len(best.tokens), limit),
         forward_passes=scored + sum(reader.positions for reader in readers),
         seconds=time.perf_counter() - started,
-        log_ratio=best.log_ratio if search.rows > 1 else None,
+        log_ratio=best.log_ratio if guider.selects else None,
         log_weight=None if weight is None else float(weight[0]),
         computed_passes=scored + sum(reader.positions for reader in readers),
     )
