@@ -3,6 +3,7 @@
 from guiders.token.aad import AAD
 from guiders.token.align_distil import AlignDistil
 from guiders.token.args import ARGS
+from guiders.token.asap import ASAp
 from guiders.token.awrs import AWRS
 from guiders.token.blend_in import BlendIn
 from guiders.token.caad import CAAD
@@ -30,6 +31,7 @@ __all__ = [
     "AWRS",
     "CAAD",
     "VAS",
+    "ASAp",
     "AlignDistil",
     "BlendIn",
     "Constrained",
