@@ -94,7 +94,7 @@ class Guider:
     @property
     def selects(self) -> bool:
         """Is a response more than a draw: chosen among rows, or drawn again in part?"""
-        return self.rows > 1 or self.search.revises
+        return self.search.survivors * self.search.successors > 1 or self.search.revises
 
     @cached_property
     def guides(self) -> tuple[TokenGuide, ...]:

@@ -166,9 +166,9 @@ def _caveats(table: Table) -> list[str]:
     if any(row.figures["distortion"] for row in table.rows):
         said.append(
             "The distortion of a constraint is an estimate, from the weights of the answers: KL of the base's law "
-            "given a valid response to the law that is drawn from, token by token (docs/method.md). It is consistent in "
-            "particles and seeds; the fewer there are, the more it is a guess. Responses that the limit cuts count as "
-            "valid."
+            "given a valid response to the law that is drawn from, token by token (docs/method.md). It is consistent "
+            "in particles and seeds; the fewer there are, the more it is a guess. Responses that the limit cuts count "
+            "as valid."
         )
     others = dict.fromkeys(row.setting.group for row in table.rows if table.guides_another(row.setting.id))
     if others:

@@ -243,6 +243,7 @@ def _row(table: Table, setting: str, split: str, selected: bool) -> Row:
 
 
 def _order(table: Table) -> Callable[[Row], tuple]:
+    """The reported split first; in each the base, then the methods, those with the best setting first."""
     best: dict[str, float] = {}
     for row in table.rows:
         name = "gold_reward" if row.figures["gold_reward"] else "win_rate"
@@ -255,7 +256,7 @@ def _order(table: Table) -> Callable[[Row], tuple]:
         return (
             -splits.index(row.split),
             setting.method != "base",
-            best[setting.group],
+            -best[setting.group],
             setting.group,
             setting.rows,
             -1 if setting.weight is None else setting.weight,

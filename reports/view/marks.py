@@ -55,7 +55,8 @@ def growing(rows: list[Row]) -> list[list[Row]]:
 
 
 def marks(rows: list[Row], x: str, y: str, answer: Answer, place: int, large: bool) -> dict:
-    symbol = SYMBOLS[place % len(SYMBOLS)]
+    # the page has as many colours: a hundred methods have as many pairs of the two
+    symbol = SYMBOLS[(place + place // len(SYMBOLS)) % len(SYMBOLS)]
     return {
         "type": "scatter",
         "legendgroup": str(place),

@@ -306,3 +306,14 @@ def test_a_broken_bound_is_named_too(tmp_path):
     )
     assert [line for line in report.answer.caveats if "asked" in line] != []
     assert "kl" not in str([line for line in report.answer.caveats if "asked" in line]).lower()
+
+
+def test_of_many_budgets_six_are_shown_from_the_least_to_the_largest(tmp_path):
+    grid = [BASE, *(dataclasses.replace(eft(1, 1.0), method=f"m{n}", rows=n * n) for n in range(1, 20))]
+    _, found = answered(tmp_path / "run", grid, noise=1.0)
+    spent = sorted({row.figures["forward_passes_per_token"].mean for row in found.chosen})
+    budgets = found.equal_passes.passes
+    assert len(budgets) == 6
+    assert budgets == sorted(set(budgets))
+    assert budgets[-1] == pytest.approx(spent[-1])
+    assert budgets[0] <= spent[1] * 1.1
