@@ -9,11 +9,9 @@ from reports.answer import Answer
 from reports.compute import PASSES
 from reports.naming import figure_name
 from reports.table import Table
-from reports.view.front import front
+from reports.view.front import MOST_NAMED, faded, front
 from reports.view.marks import Figure, as_text, better_lies, hover, layout, of_row, rows_with, scatter, whiskers
 from reports.view.shift import shift_figure
-
-MOST_NAMED = 16  # methods in a legend; of more, it would take the room of the figure
 
 
 def figures(table: Table, answer: Answer) -> list[Figure]:
@@ -53,13 +51,15 @@ def _frontier(
     rows = rows_with(table, answer, *axes)
     if not rows or axes[0] == axes[1]:
         return None
+    crowded = len(methods) > MOST_NAMED
     data = scatter(rows, *axes, answer, methods, lines=right is None)
     if right is not None and (line := front(rows, *axes, answer, right)):
-        data = [*line, *data]
+        data = [*line, *(faded(data, line[0]) if crowded else data)]
         reading += " The stepped line joins the chosen settings that no other one beats on both axes."
+        reading += " Of so many methods, the chosen settings alone are drawn, the others faint." if crowded else ""
     plot = {"data": data, "layout": layout(answer, *axes, **axis)}
-    plot["layout"]["showlegend"] = len(methods) <= MOST_NAMED
-    return Figure(name, title, reading, plot, *as_text(answer, rows, *axes))
+    plot["layout"]["showlegend"] = not crowded
+    return Figure(name, title, reading, plot, *as_text(answer, rows, *axes), wide=crowded)
 
 
 def _against_kl(table: Table, answer: Answer, methods: list[str]) -> Figure | None:

@@ -58,7 +58,7 @@ def test_figures_are_valid_plotly_figures_and_methods_differ_by_symbol(run):
     kl = next(figure for figure in made if figure.id == "kl")
     (line, *marked) = kl.plot["data"]
     assert line["meta"] == {"front": True}
-    assert set(line["text"]) <= {trace["name"] for trace in marked}
+    assert {name.strip() for name in line["text"]} <= {trace["name"] for trace in marked}
     symbols = {}
     for trace in marked:
         symbols.setdefault(trace["name"], set()).update(s.removesuffix("-open") for s in trace["marker"]["symbol"])
