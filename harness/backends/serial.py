@@ -51,5 +51,6 @@ def generations(
     from guiders import generate
 
     asked = [one.prompt for one in prompts]
-    found = generate(guider, asked, sampling, batch_tokens, trace, on_long_prompt=on_long_prompt, memory=memory)
+    how = {"on_long_prompt": on_long_prompt, "memory": memory, "documents": [one.document for one in prompts]}
+    found = generate(guider, asked, sampling, batch_tokens, trace, **how)
     return sorted(found, key=lambda generation: generation.index)
