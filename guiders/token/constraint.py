@@ -62,7 +62,7 @@ class Constraint(Protocol):
 class OfGuider(Constraint):
     """In the place of a guide's constraint: the guider's, which the guide then obeys instead of masks of its own."""
 
-    def start(self, base: LM) -> Any:
+    def start(self, base: LM, document: Mapping[str, Any] | None = None) -> Any:
         raise GuiderError("no constraint is given; set guider.constraint, as guider.constraint={regex: '[a-z ]*'}")
 
     def advance(self, state: Any, token: int) -> Any:
