@@ -195,7 +195,7 @@ class Decoder:
     def _going_on(self) -> torch.Tensor:
         """Survivors that the chunk's rows went on from, so that their last tokens were read: ``[P]``."""
         continuing = torch.tensor([bool(r and r.chunks) for r in self.requests], device=self.device)
-        running = ~self.beam.ended & (self.beam.lengths < self.limits[:, None])
+        running = ~self.beam.ended & (self.beam.lengths > 0) & (self.beam.lengths < self.limits[:, None])
         return running.sum(1) * continuing
 
     def _values(self, chunk: Chunk) -> torch.Tensor:
