@@ -6,6 +6,7 @@ sent is recorded, and its item is worked on again, whole, by a worker that lives
 
 import os
 import shutil
+import socket
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
@@ -22,6 +23,7 @@ from harness.errors import UserError
 DEATHS = 3  # of workers, that an item may cause before it is left out
 WINDOW = 4  # items that wait for each worker, so that one is found whose models it has
 PATIENCE = 120.0  # seconds without any worker, on a cluster that has no room for one any more
+CALL = 10.0  # seconds for a cluster to take a call
 STORE = 256 << 20  # bytes of the object store: results are small, and leave it at once
 
 
@@ -177,9 +179,12 @@ class Ray(Backend):
             self._temporary = tempfile.mkdtemp(prefix="ivg-ray-")
             self._ray.init("local", _temp_dir=self._temporary, object_store_memory=STORE, **quiet)
             return
+        host, colon, port = self.spec.address.rpartition(":")
         try:
+            if colon and port.isdigit() and "/" not in host:  # Ray itself would try for minutes
+                socket.create_connection((host, int(port)), CALL).close()
             self._ray.init(self.spec.address, log_to_driver=False, logging_level="error")
-        except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
             raise UserError(f"backend.address={self.spec.address}: no Ray cluster answers ({reason})") from None
 
@@ -229,7 +234,10 @@ class Ray(Backend):
         try:
             hand.about = self._ray.get(hand.starting)
             hand.starting = None
-        except self._dead:
+        except self._dead as error:
+            if "creation task" in str(error):  # it would fail each time
+                said = str(error).strip().splitlines()[-1]
+                raise UserError(f"backend=ray: a worker does not start: {said}", exit_code=1) from None
             hand.starting = hand.actor.about.remote()
             time.sleep(0.2)  # an actor without a node answers at once that it is not there
 

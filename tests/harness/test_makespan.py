@@ -1,5 +1,7 @@
 """How long blocks take on several workers: by hand, and the bounds of list scheduling."""
 
+import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +12,8 @@ from harness.config.schema import BackendSpec
 from harness.models.pool import Resolver
 from harness.progress import duration
 from harness.sweep.estimate import _blocks, _time
+
+DOC = Path(__file__).resolve().parents[2] / "docs" / "scale.md"
 
 
 @pytest.mark.parametrize(
@@ -58,3 +62,19 @@ def test_before_anything_is_recorded_a_dry_run_says_the_floor_of_a_gpu(monkeypat
     longest = 64 * guided
     assert f"a floor of an H200) about {duration(sum(blocks))} on 1 worker, " in said
     assert f", {duration(longest)} on 64 workers; loading models, scoring and judging come on top" in said
+
+
+@pytest.mark.parametrize(
+    ("row", "settings"),
+    [
+        ("ivg", ["grid.weight=[0.5,1,1.5,2,2.5]", "grid.length=[10,20,30,40]"]),
+        ("eft", [f"grid.weight=[{','.join(f'{place / 10:g}' for place in range(1, 21))}]"]),
+    ],
+)
+def test_the_table_of_the_documentation_is_what_a_dry_run_says(row, settings, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(Resolver, "revision", lambda self, spec, place: "no network")
+    asked = ["preset=paper_alpaca_ultra", f"guider={row}", *settings, "sampling.max_new_tokens=512", "judge=null"]
+    assert main(["sweep", "--dry-run", *asked, f"run_dir={tmp_path / 'run'}", "backend=ray"]) == 0
+    said = re.findall(r"([\w ]+) on \d+ workers?", capsys.readouterr().out.splitlines()[-1].replace("about ", ""))
+    (line,) = [line for line in DOC.read_text().splitlines() if line.startswith(f"| `guider={row}")]
+    assert [cell.strip() for cell in line.split("|")[2:5]] == [one.strip() for one in said]

@@ -2,8 +2,11 @@
 
 import json
 import os
+import re
 import signal
+import socket
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -15,11 +18,14 @@ ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'ivg-
 
 from test_scorer import TASK, reward_model  # noqa: E402
 
-from harness.backends.protocol import Batch  # noqa: E402
+from guiders import Sampling  # noqa: E402
+from harness.backends.protocol import Batch, Block  # noqa: E402
 from harness.backends.ray import Ray  # noqa: E402
 from harness.backends.worker import WorkerSettings  # noqa: E402
 from harness.cli import main  # noqa: E402
 from harness.config.schema import BackendSpec  # noqa: E402
+from harness.errors import UserError  # noqa: E402
+from harness.progress import Display  # noqa: E402
 from harness.records.run_folder import RunFolder  # noqa: E402
 from harness.sweep.recorder import Recorder  # noqa: E402
 
@@ -97,11 +103,17 @@ def serial(cluster, tiny, tmp_path_factory):
     return rows(folder)
 
 
-def test_records_equal_those_of_a_serial_run(cluster, serial, tiny, tmp_path):
+def test_records_equal_those_of_a_serial_run(cluster, serial, tiny, tmp_path, monkeypatch):
+    shown, advance = [], Display.advance
+    monkeypatch.setattr(Display, "advance", lambda self, new, more="": shown.append(more) or advance(self, new, more))
     assert swept(tmp_path, *tiny, *SMALL, *GPU, "block=1") == 0
     assert not differences(rows(tmp_path), serial)
-    workers = json.loads((tmp_path / "manifest.json").read_text())["backend"]["workers"]
+    assert re.fullmatch(r"2 workers: \d+, \d+ tokens/s", shown[-1])
+    backend = json.loads((tmp_path / "manifest.json").read_text())["backend"]
+    assert (backend["nodes"], backend["gpus_per_worker"]) == ([socket.gethostname()], 1)
+    workers = backend["workers"]
     assert len(workers) == 2
+    assert all(worker["tokens_per_second"] > 0 for worker in workers)
     assert sum(worker["blocks"] for worker in workers) >= len(serial) // 2
 
 
@@ -202,6 +214,35 @@ def test_what_the_guider_refuses_is_the_same_line_as_in_a_serial_run(cluster, ti
 def test_more_than_there_is_is_refused_in_one_line_at_once(cluster, tiny, tmp_path, capsys, asked, says):
     assert swept(tmp_path, *tiny, "backend=ray", *asked) == 2
     assert says in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_an_address_where_no_cluster_answers_is_one_line_at_once(cluster, tiny, tmp_path, monkeypatch, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    began = time.monotonic()
+    assert swept(tmp_path, *tiny, "backend=ray", f"backend.address=127.0.0.1:{port}") == 2
+    assert time.monotonic() - began < 60  # Ray alone gives up after some minutes
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert line.startswith(f"error: backend.address=127.0.0.1:{port}: no Ray cluster answers (")
+
+
+class Broken:
+    """A worker of a node that lacks a package."""
+
+    def __init__(self, settings):
+        raise ImportError("No module named 'torch'")
+
+    def about(self):
+        return {}
+
+
+def test_a_worker_that_cannot_start_is_one_line_and_no_hang(cluster):
+    backend = Ray(BackendSpec(name="ray", workers=1), WorkerSettings("cpu", 1, None, False, "error", None), Broken)
+    with pytest.raises(UserError, match=r"^backend=ray: a worker does not start: .*No module named 'torch'$") as error:
+        list(backend.run([Block("t", {}, 0, (), Sampling())]))
+    backend.close()
+    assert error.value.exit_code == 1
 
 
 def test_a_second_driver_on_one_run_folder_is_refused(cluster, tiny, tmp_path, capsys):

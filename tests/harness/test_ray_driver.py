@@ -26,6 +26,10 @@ def test_a_driver_killed_at_random_moments_leaves_the_records_of_a_serial_run(ti
         wanted = (kill + 1) * TOTAL // (KILLS + 1)  # so that every kill finds some work done and some left
         while process.is_alive() and recorded(run) < wanted:
             time.sleep(0.02)
+        if kill == 0 and process.is_alive():
+            second = driver(run, options)
+            second.join()
+            assert second.exitcode == 2  # one driver at a time
         time.sleep(moments.uniform(0, 0.1))
         process.kill()
         process.join()
