@@ -71,6 +71,7 @@ class Table:
     resamples: int = 1000
     rows: list[Row] = field(default_factory=list)
     _adjusted: dict[tuple[str, str], Adjusted | None] = field(default_factory=dict)
+    _placed: dict = field(default_factory=dict)
 
     @cached_property
     def keys(self) -> dict[str, list[str]]:
@@ -104,13 +105,19 @@ class Table:
 
     def matrix(self, setting: str, split: str, name: str) -> np.ndarray:
         """[prompts, seeds] of a record's column, NaN where it is missing."""
-        part = self.part(setting, split)
-        seeds = sorted(part["seed"].unique())
-        matrix = np.full((len(self.keys[split]), len(seeds)), np.nan)
-        place = {key: i for i, key in enumerate(self.keys[split])}
-        column = {seed: i for i, seed in enumerate(seeds)}
-        matrix[part["key"].map(place), part["seed"].map(column)] = self._column(part, name)
+        shape, places = self._places(setting, split)
+        matrix = np.full(shape, np.nan)
+        matrix[places] = self._column(self.part(setting, split), name)
         return matrix
+
+    def _places(self, setting: str, split: str) -> tuple[tuple[int, int], tuple[np.ndarray, np.ndarray]]:
+        """The shape of a setting's matrices on a split, and where in them each of its records stands."""
+        if (setting, split) not in self._placed:
+            part, keys = self.part(setting, split), self.keys[split]
+            seeds, columns = np.unique(part["seed"].to_numpy(), return_inverse=True)
+            lines = pd.Index(keys).get_indexer(part["key"])
+            self._placed[setting, split] = (len(keys), len(seeds)), (lines, columns)
+        return self._placed[setting, split]
 
     def difference(self, a: str, b: str, split: str, name: str) -> Difference:
         """Figure `name` of setting a minus that of b, on the prompts that both have."""
@@ -232,6 +239,7 @@ def _row(table: Table, setting: str, split: str, selected: bool) -> Row:
 
 
 def _order(table: Table) -> Callable[[Row], tuple]:
+    """The reported split first; in each the base, then the methods, those with the best setting first."""
     best: dict[str, float] = {}
     for row in table.rows:
         name = "gold_reward" if row.figures["gold_reward"] else "win_rate"
@@ -244,7 +252,7 @@ def _order(table: Table) -> Callable[[Row], tuple]:
         return (
             -splits.index(row.split),
             setting.method != "base",
-            best[setting.group],
+            -best[setting.group],
             setting.group,
             setting.rows,
             -1 if setting.weight is None else setting.weight,

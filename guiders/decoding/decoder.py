@@ -177,8 +177,7 @@ class Decoder:
         rows, parents = selection.rows, selection.rows // self.shape[2]
         if self.trace and taken.changed is not None and taken.ranks is not None:
             self.trace.boundary(self.requests, self.beam, chunk, boundary, selection, taken.changed, taken.ranks)
-        measured = (values, taken.kl, taken.over_base, equal.found)
-        starts = self.beam.select(parents, rows, chunk, *measured, selection)
+        starts = self.beam.select(parents, rows, chunk, values, taken.measured, equal.found, selection)
         self.shape = (self.shape[0], rows.shape[1], self.shape[2])
         if self.guidance:
             self.guidance.commit(parents, rows, self.beam.added, identity)
@@ -197,7 +196,7 @@ class Decoder:
     def _going_on(self) -> torch.Tensor:
         """Survivors that the chunk's rows went on from, so that their last tokens were read: ``[P]``."""
         continuing = torch.tensor([bool(r and r.chunks) for r in self.requests], device=self.device)
-        running = ~self.beam.ended & (self.beam.lengths < self.limits[:, None])
+        running = ~self.beam.ended & (self.beam.lengths > 0) & (self.beam.lengths < self.limits[:, None])
         return running.sum(1) * continuing
 
     def _values(self, chunk: Chunk) -> torch.Tensor:
@@ -271,7 +270,7 @@ class Decoder:
             "kl": float(self.beam.kl[slot, best]),
             "log_ratio": float(self.beam.over_base[slot, best]) if self.guider.selects else None,
             "trace": self.trace.result(request, tokens, best) if self.trace else None,
-            "notes": self.guidance.notes(slot, best) if self.guidance else {},
+            "notes": self.beam.notes(slot, best) | (self.guidance.notes(slot, best) if self.guidance else {}),
             "log_weight": weight,
         }
 

@@ -37,6 +37,7 @@ class NextToken:
         changed: ``[R]`` did guidance change the most likely token? None where not asked for.
         rank: ``[R, m]`` how many ids the base finds more likely than the token; asked for with `changed`.
         log_probs: ``[R, m]`` of the tokens under guidance, float64, of `most_likely`; else None.
+        acceptance: ``[R]`` the probability that a draft is kept, float64; None where nothing is drafted.
     """
 
     tokens: torch.Tensor
@@ -47,6 +48,7 @@ class NextToken:
     changed: torch.Tensor | None = None
     rank: torch.Tensor | None = None
     log_probs: torch.Tensor | None = None
+    acceptance: torch.Tensor | None = None
 
 
 def next_token(
@@ -143,6 +145,7 @@ def _rows(
     guided = guider.combine(logits) if guided is None else guided
     base = logits[0][..., : guided.shape[-1]]
     differs = guided.argmax(-1) != base.argmax(-1) if changed else None
+    acceptance = None
     if sampling.temperature and not sampling.cuts and sampling.coupling == "inverse" and guider.draft is None:
         tokens, finite, kl_base, over_base = _uncut(guided, base, numbers, sampling.temperature, kl)
     else:
@@ -153,7 +156,7 @@ def _rows(
             drawn = draw(probabilities, numbers, sampling.coupling)
         else:
             draft = logits[guider.draft][..., : probabilities.shape[-1]].to(probabilities)
-            drawn = drafted(probabilities, distribution(draft, sampling), numbers)
+            drawn, acceptance = drafted(probabilities, distribution(draft, sampling), numbers)
         tokens = _readable(drawn, finite)
         kl_base = over_base = None
         if kl:
@@ -168,6 +171,7 @@ def _rows(
         ratio=None if pair is None else _log_ratio(logits[pair[0]], logits[pair[1]], tokens),
         changed=differs,
         rank=_ranks(base, tokens) if changed else None,
+        acceptance=acceptance,
     )
 
 

@@ -7,8 +7,10 @@ from guiders.search.chunk_beam import ChunkBeam
 from guiders.search.cntp import Cntp
 from guiders.search.dvts import Dvts
 from guiders.search.ends import Entropy, Punctuation, Tokens
+from guiders.search.last_of_n import LastOfN
 from guiders.search.one_of_n import OneOfN
 from guiders.search.pessimism import Pessimism
+from guiders.search.phi_decoding import PhiDecoding
 from guiders.search.protocol import Boundary, ChunkEnd, Search, Selection
 from guiders.search.rejection import Rejection
 from guiders.search.released import ReleasedChunkBeam
@@ -29,8 +31,10 @@ __all__ = [
     "Cntp",
     "Dvts",
     "Entropy",
+    "LastOfN",
     "OneOfN",
     "Pessimism",
+    "PhiDecoding",
     "Punctuation",
     "Rejection",
     "ReleasedChunkBeam",

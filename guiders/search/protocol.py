@@ -119,7 +119,8 @@ class Search(Protocol):
 
     @property
     def rows(self) -> int:
-        """S·K, the rows of a prompt that are decoded side by side: the compute budget that methods are compared at."""
+        """S·K, the rows of a prompt that are decoded side by side: the compute budget that methods are compared at.
+        Fewer where some of them are never read on."""
         return self.survivors * self.successors
 
     @property
@@ -158,7 +159,7 @@ class Search(Protocol):
     @property
     def equal_rows(self) -> bool:
         """Does ``grid.rows`` hold its rows equal to other searches'? They measure no compute of a chain, whose steps
-        do, nor of a beam over tokens, which computes its survivors alone."""
+        do."""
         return True
 
     @property

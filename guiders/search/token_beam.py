@@ -73,8 +73,9 @@ class TokenBeam(Search):
         return 2 * self.each + (self.width - self.each if self.diversity else 0)
 
     @property
-    def equal_rows(self) -> bool:
-        return False
+    def rows(self) -> int:
+        """W: the running beams alone are read on; a token that is looked at is no row."""
+        return self.width
 
     @property
     def scores(self) -> Literal["never", "end", "boundary"]:

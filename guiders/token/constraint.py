@@ -1,6 +1,7 @@
 """A constraint on the text of a response: tokens that break it are masked."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -36,6 +37,23 @@ class Constraint(Protocol):
     @abstractmethod
     def complete(self, state: Any) -> bool:
         """May the response end here?"""
+
+
+@dataclass(frozen=True)
+class OfGuider(Constraint):
+    """In the place of a guide's constraint: the guider's, which the guide then obeys instead of masks of its own."""
+
+    def start(self, base: LM) -> Any:
+        raise GuiderError("no constraint is given; set guider.constraint, as guider.constraint={regex: '[a-z ]*'}")
+
+    def advance(self, state: Any, token: int) -> Any:
+        raise NotImplementedError
+
+    def allowed(self, state: Any) -> torch.Tensor:
+        raise NotImplementedError
+
+    def complete(self, state: Any) -> bool:
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -77,7 +95,17 @@ class Constrained(TokenGuide):
             raise GuiderError(f"{_named(self.constraint)} allows no first token of {base.name}; nothing can be written")
 
     def state(self, guider: "Guider", slots: int) -> GuideState:
-        return _State(self, guider)
+        return ConstrainedState(self, guider)
+
+
+def under(guides: Sequence[Any], constraint: Constraint) -> tuple[Any, ...]:
+    """The guides under a guider's constraint: those that obey it in their own way, else a mask after all of them."""
+    own = [isinstance(guide, Constrained) and isinstance(guide.constraint, OfGuider) for guide in guides]
+    if not any(own):
+        return (*guides, Constrained(constraint))
+    return tuple(
+        replace(guide, constraint=constraint) if mine else guide for guide, mine in zip(guides, own, strict=True)
+    )
 
 
 def _named(constraint: Constraint) -> str:
@@ -94,8 +122,15 @@ class _Node:
     stuck: bool
 
 
-class _State(GuideState):
-    """What is known of the responses of this chunk and the one before, by their tokens; the rest is found anew."""
+class ConstrainedState(GuideState):
+    """What is known of the responses of this chunk and the one before, by their tokens; the rest is found anew.
+
+    Attributes:
+        masks, free: ``[P, S, K, V]`` of the last token: what may come next, and the logits that were masked.
+    """
+
+    masks: torch.Tensor
+    free: torch.Tensor
 
     def __init__(self, guide: Constrained, guider: "Guider"):
         self.settings, self.base, self.width = guide, guider.base, guider.vocabulary
@@ -118,12 +153,13 @@ class _State(GuideState):
         ]
         free = torch.ones(self.width, dtype=torch.bool)
         masks = torch.stack([node.mask if node else free for node in nodes])
-        masks = masks[:, : view.guided.shape[-1]].to(view.guided.device).view(view.guided.shape)
+        masks = self.masks = masks[:, : view.guided.shape[-1]].to(view.guided.device).view(view.guided.shape)
         if any(node and node.stuck for node in nodes):
             stuck = torch.tensor([bool(node and node.stuck) for node in nodes], device=masks.device)
             self.stuck = stuck.view(view.running.shape)
-        guided = view.guided.masked_fill(~masks, -torch.inf)
-        return torch.where(guided.isneginf().all(-1, keepdim=True), view.base.masked_fill(~masks, -torch.inf), guided)
+        nothing = view.guided.masked_fill(~masks, -torch.inf).isneginf().all(-1, keepdim=True)
+        self.free = torch.where(nothing, view.base, view.guided)
+        return self.free.masked_fill(~masks, -torch.inf)
 
     def weigh(self, view: View, tokens: torch.Tensor) -> torch.Tensor | None:
         if self.stuck is None:

@@ -50,7 +50,7 @@ class Guidance:
     """
 
     def __init__(self, guider: "Guider", sampling: Sampling, lanes: Sequence[Peeks], slots: int):
-        self.guider, self.lanes = guider, lanes
+        self.guider, self.lanes, self.temperature = guider, lanes, sampling.temperature
         self.states: list[GuideState] = [guide.state(guider, slots) for guide in guider.remembering]
         self.streams = [
             replace(sampling, purpose=f"{sampling.purpose}/guide {place}").stream for place in range(len(self.states))
@@ -98,6 +98,7 @@ class Guidance:
                 tokens=partial(self._tokens, tokens, counts),
                 numbers=partial(self._numbers, stream, counts.shape, tokens.shape[-1]),
                 peek=partial(self._peek, (0, *places), running, width),
+                temperature=self.temperature,
             )
             guided = state.guide(view)
             if guided.shape != base.shape:

@@ -103,6 +103,7 @@ class View:
         peek: a function of alternatives ``[P, S, K, m]`` and a place that gives the logits ``[P, S, K, m, V]`` after
             each alternative, as if it were the row's next token; it is read and not kept. Place 0 is the base, 1 the
             first of the guide's own models. It costs m positions of that model for each row.
+        temperature: that the guided logits are divided by before the token is drawn; 0: the likeliest is taken.
     """
 
     base: torch.Tensor
@@ -113,6 +114,7 @@ class View:
     tokens: Callable[[], tuple[torch.Tensor, torch.Tensor]]
     numbers: Callable[[int], torch.Tensor]
     peek: Callable[..., torch.Tensor]
+    temperature: float = 1.0
 
 
 class GuideState(Protocol):

@@ -22,15 +22,16 @@ def schema(tmp_path):
 def test_a_sweep_of_any_method_writes_valid_texts(tiny, schema, tmp_path, capsys):
     run = tmp_path / "run"
     asked = [f"guider.constraint={{json_schema: {schema}}}", "sampling.max_new_tokens=40", "grid.weight=1", "seeds=[0]"]
-    methods = ["guider=[eft,ivg,qalign]", "grid.beta=1", "grid.steps=2"]
+    methods = ["guider=[eft,ivg,qalign,awrs,asap]", "grid.beta=1", "grid.steps=2", "grid.draws=3"]
     assert main(["sweep", *tiny, *methods, *asked, f"run_dir={run}", "select.metric=gold_reward"]) == 0
     seen = {}
     for file in (run / "trials").glob("*.json"):
         trial = json.loads(file.read_text())
         lines = (run / "records" / f"{trial['id']}.jsonl").read_text().splitlines()
         seen.setdefault(trial["method"], []).extend(json.loads(line) for line in lines)
-    assert set(seen) == {"base", "eft", "ivg", "qalign"}
-    for row in seen["eft"] + seen["ivg"] + seen["qalign"]:
+    assert set(seen) == {"base", "eft", "ivg", "qalign", "awrs", "asap"}
+    assert all(row["log_weight"] < 0 and row["notes"]["constraint_checks"] >= 2 for row in seen["awrs"])
+    for row in seen["eft"] + seen["ivg"] + seen["qalign"] + seen["awrs"] + seen["asap"]:
         assert row["finish_reason"] == "eos"
         assert set(json.loads(row["response"])) <= {"good", "bad"}
     assert not any(row["response"].startswith("[") for row in seen["base"])

@@ -270,3 +270,14 @@ def test_the_top_of_the_page_says_who_judged_which_base_and_when(tmp_path):
     assert "not a language model" in reward[0]
     assert reward[1].endswith("by sigmoid of gold_reward")
     assert less[1].endswith("by sigmoid of −gold_reward")
+
+
+def test_of_many_budgets_six_are_shown_from_the_least_to_the_largest(tmp_path):
+    grid = [BASE, *(dataclasses.replace(eft(1, 1.0), method=f"m{n}", rows=n * n) for n in range(1, 20))]
+    _, found = answered(tmp_path / "run", grid, noise=1.0)
+    spent = sorted({row.figures["forward_passes_per_token"].mean for row in found.chosen})
+    budgets = found.equal_passes.passes
+    assert len(budgets) == 6
+    assert budgets == sorted(set(budgets))
+    assert budgets[-1] == pytest.approx(spent[-1])
+    assert budgets[0] <= spent[1] * 1.1
