@@ -13,6 +13,7 @@ MEASURED: dict[str, Way | None] = {
     "lc_win_rate": "higher",
     "tokens_per_second": "higher",
     "kl": "lower",
+    "distortion": "lower",
     "forward_passes": "lower",
     "forward_passes_per_token": "lower",
     "computed_passes": "lower",

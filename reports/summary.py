@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from reports.answer import Answer
 from reports.bootstrap import Interval, Point
@@ -13,6 +14,9 @@ from reports.foreign import cell as in_cell
 from reports.foreign import markdown
 from reports.naming import digits, figure_name
 from reports.table import Row
+
+if TYPE_CHECKING:
+    from reports.gain_and_tax import GainAndTax
 
 FILES_ONLY = ("computed_passes_per_token",)
 
@@ -47,8 +51,8 @@ def as_csv(table_rows: list[Row]) -> str:
     return file.getvalue()
 
 
-def as_markdown(answer: Answer, changes: Sequence[Change] = ()) -> str:
-    """The answer, the methods at equal rows and equal passes, and the comparisons, for a pull request."""
+def as_markdown(answer: Answer, changes: Sequence[Change] = (), beside: "GainAndTax | None" = None) -> str:
+    """The answer, the methods at equal rows and equal passes, the comparisons, and the tax, for a pull request."""
     names = shown(answer.equal_rows)
     lines = [f"**{markdown(answer.sentence)}** {markdown(answer.cost)}".rstrip(), "", markdown(answer.question), ""]
     if answer.about:
@@ -70,6 +74,9 @@ def as_markdown(answer: Answer, changes: Sequence[Change] = ()) -> str:
                 for c in answer.comparisons
             ],
         )
+    if beside:
+        lines += ["", "Gain over the base, and the alignment tax:", ""]
+        lines += _table(beside.head(answer), beside.texts())
     if changes:
         lines += ["", "Between the runs:", ""]
         lines += _table(

@@ -88,8 +88,8 @@ class Beam:
         """The chosen rows (``[P, S']``) become the survivors.
 
         Args:
-            measured: of every column (see `Steps.measured`). equal: which rows hold the same tokens, where that is known.
-            selection: of these rows.
+            measured: of every column (see `Steps.measured`). selection: of these rows.
+            equal: which rows hold the same tokens, where that is known.
 
         Returns:
             ``[P, S']`` tokens that each keeps of its parent's response, where it keeps parts; else None.

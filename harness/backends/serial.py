@@ -50,6 +50,14 @@ def generations(
     """The generations of some prompts, in the prompts' order."""
     from guiders import generate
 
-    asked = [one.prompt for one in prompts]
-    found = generate(guider, asked, sampling, batch_tokens, trace, on_long_prompt=on_long_prompt, memory=memory)
+    found = generate(
+        guider,
+        [one.prompt for one in prompts],
+        sampling,
+        batch_tokens,
+        trace,
+        on_long_prompt=on_long_prompt,
+        memory=memory,
+        documents=[one.document for one in prompts],
+    )
     return sorted(found, key=lambda generation: generation.index)

@@ -75,6 +75,7 @@ class Worker:
                 self.settings.trace,
                 on_long_prompt=self.settings.on_long_prompt,
                 memory=self.settings.memory,
+                documents=[one.document for one in block.prompts],
             ):
                 now = time.perf_counter()
                 yield generation, now - began

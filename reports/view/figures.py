@@ -57,8 +57,7 @@ def _frontier(
         data = [*line, *(faded(data, line[0]) if crowded else data)]
         reading += " The stepped line joins the chosen settings that no other one beats on both axes."
         reading += " Of so many methods, the chosen settings alone are drawn, the others faint." if crowded else ""
-    plot = {"data": data, "layout": layout(answer, *axes, **axis)}
-    plot["layout"]["showlegend"] = not crowded
+    plot = {"data": data, "layout": layout(answer, *axes, **axis) | {"showlegend": not crowded}}
     return Figure(name, title, reading, plot, *as_text(answer, rows, *axes), wide=crowded)
 
 
