@@ -29,6 +29,7 @@ from guiders import (
     laws,
     token_log_probs,
 )
+from guiders.decoding.engine import Engine
 from reports.weights import distortion
 
 torch.set_num_threads(1)
@@ -261,3 +262,16 @@ def test_the_distortion_is_estimated_from_the_weights(particles):
     assert abs(found - truth) < 4 * error
     if particles == 2:
         assert abs(f[weights > 0].mean() - math.log(weights.mean()) - truth) > 6 * error
+
+
+def test_a_request_that_comes_late_keeps_its_own_constraint():
+    """As alone: added while others run, and in the slot of one that has left."""
+    guider, sampling = Guider(tabular(BASE), constraint=Repeated()), Sampling(max_new_tokens=6)
+    engine, found = Engine(guider), {}
+    times = {engine.add(PROMPTS[place], sampling, document={"times": n}): n for place, n in enumerate([1, 4])}
+    for place in range(2, 5):
+        found |= {one.index: one for one in engine.step()}
+        times[engine.add(PROMPTS[place], sampling, document={"times": place})] = place
+    while not engine.idle:
+        found |= {one.index: one for one in engine.step()}
+    assert {index: one.tokens for index, one in found.items()} == {i: (0,) * n + (END,) for i, n in times.items()}
