@@ -51,6 +51,8 @@ def generations(
     from guiders import generate
 
     asked = [one.prompt for one in prompts]
-    how = {"on_long_prompt": on_long_prompt, "memory": memory, "documents": [one.document for one in prompts]}
-    found = generate(guider, asked, sampling, batch_tokens, trace, **how)
+    documents = [one.document for one in prompts]
+    found = generate(
+        guider, asked, sampling, batch_tokens, trace, on_long_prompt=on_long_prompt, memory=memory, documents=documents
+    )
     return sorted(found, key=lambda generation: generation.index)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import torch
 
 from guiders import Guider, GuiderError, Sampling, generate
+from guiders.guider import Generation
 from harness.bench.clocks import timed
 from harness.bench.machine import machine
 from harness.bench.models import Models
@@ -76,7 +77,8 @@ def _ready(spec: Bench, models: Models, method: str) -> Guider:
 
 def _timed(spec: Bench, guider: Guider, prompts: list[list[int]], device: torch.device) -> dict:
     """One run."""
-    sampling, given = Sampling(max_new_tokens=spec.new_tokens, seed=spec.seed), []
+    sampling = Sampling(max_new_tokens=spec.new_tokens, seed=spec.seed)
+    given: list[Generation] = []
     spent = timed(
         lambda: given.extend(generate(guider, prompts, sampling, batch_tokens=UNBOUNDED, graphs=spec.graphs)), device
     )
