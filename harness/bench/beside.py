@@ -15,6 +15,15 @@ from harness.bench.settings import Bench
 from harness.bench.variants import UNBOUNDED, rows_of
 
 REFERENCE = "chunk_explicit"
+RATES = ("seconds", "answer_tokens_per_second", "row_tokens_per_second", "share", "positions_per_row_token",
+         "peak_bytes")  # fmt: skip
+    "seconds",
+    "answer_tokens_per_second",
+    "row_tokens_per_second",
+    "share",
+    "positions_per_row_token",
+    "peak_bytes",
+)
 
 
 def compared(spec: Bench, say: Callable[[str], None]) -> dict:
@@ -43,7 +52,8 @@ def compared(spec: Bench, say: Callable[[str], None]) -> dict:
             one["share"] = one["row_tokens_per_second"] / rounds[REFERENCE][index]["row_tokens_per_second"]
             say(f"round {index + 1}: {method}: {one['seconds']:.1f} s")
     for method, runs in rounds.items():
-        figures[method] = {name: statistics.median(run[name] for run in runs) for name in runs[0]}
+        sizes = {name: runs[0][name] for name in ("rows", "prompts")}
+        figures[method] = sizes | {name: statistics.median(run[name] for run in runs) for name in RATES}
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine(device),
