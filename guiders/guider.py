@@ -12,7 +12,8 @@ from guiders.models.heads import check_language_model
 from guiders.models.lm import LM
 from guiders.models.vocab import check_same_vocabulary, first_difference
 from guiders.search import Sample, Search
-from guiders.token import Constrained, Constraint, TokenGuide
+from guiders.token import Constraint, TokenGuide
+from guiders.token.constraint import under
 from guiders.token.grammar import of_settings
 from guiders.value import Value
 
@@ -45,6 +46,7 @@ class Guider:
         if isinstance(self.constraint, Mapping):
             object.__setattr__(self, "constraint", of_settings(self.constraint))
         self._check_parts()
+        object.__setattr__(self, "search", self.search.of(self.base))
         if self.value is None and self.chooses:
             raise GuiderError(
                 f"{type(self.search).__name__} chooses by value; set the guider's value, or search to sample"
@@ -94,13 +96,13 @@ class Guider:
     @property
     def selects(self) -> bool:
         """Is a response more than a draw: chosen among rows, or drawn again in part?"""
-        return self.rows > 1 or self.search.revises
+        return self.search.survivors * self.search.successors > 1 or self.search.revises
 
     @cached_property
     def guides(self) -> tuple[TokenGuide, ...]:
         """The token guides, none, one or several."""
         some = self.token if isinstance(self.token, Sequence) else () if self.token is None else (self.token,)
-        return (*some, *(() if self.constraint is None else (Constrained(cast(Constraint, self.constraint)),)))
+        return tuple(some) if self.constraint is None else under(some, cast(Constraint, self.constraint))
 
     @cached_property
     def remembering(self) -> tuple[TokenGuide, ...]:

@@ -192,19 +192,25 @@ def race(probabilities: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
     return (probabilities[..., None, :].double() / exponentials).argmax(-1)
 
 
-def drafted(probabilities: torch.Tensor, draft: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
-    """Tokens with the law of `probabilities`, drafted from another distribution: ids ``[..., m]``.
+def drafted(
+    probabilities: torch.Tensor, draft: torch.Tensor, numbers: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Tokens with the law of `probabilities`, drafted from another distribution.
 
     A token of the draft q is kept with probability min(1, p/q), else drawn anew from the residual (p − q)₊ (Leviathan
-    et al. 2023, arXiv 2211.17192, theorem 1). The share that is kept is ``Σ min(p, q)``.
+    et al. 2023, arXiv 2211.17192, theorem 1).
 
     Args:
         probabilities, draft: ``[..., V]``, each of sum 1. numbers: ``[..., m]``.
+
+    Returns:
+        ids ``[..., m]``, and the probability that a draft is kept, ``Σ min(p, q)`` (theorem 3.5): ``[...]``, float64.
     """
     first, second, third = more_numbers(numbers, 3).to(probabilities.device).unbind(-1)
     tokens = draw(draft, first)
     kept = second * draft.gather(-1, tokens) < probabilities.gather(-1, tokens)
-    return torch.where(kept, tokens, draw((probabilities - draft).clamp_min(0), third))
+    acceptance = torch.minimum(probabilities, draft).sum(-1, dtype=torch.float64)
+    return torch.where(kept, tokens, draw((probabilities - draft).clamp_min(0), third)), acceptance
 
 
 def more_numbers(numbers: torch.Tensor, count: int) -> torch.Tensor:

@@ -8,6 +8,7 @@ from reports import summary
 from reports.answer import Answer, answer
 from reports.compare import Change, changes, combine
 from reports.errors import ReportError
+from reports.gain_and_tax import gain_and_tax, read_tax
 from reports.guard import Guard
 from reports.run import load_run
 from reports.table import Progress, Row, build
@@ -45,6 +46,7 @@ def compile_report(
     guards: Sequence[str] = (),
     resamples: int = 1000,
     progress: Progress | None = None,
+    tax: Path | None = None,
 ) -> Report:
     """Compile the runs' records into a report in the folder `out`.
 
@@ -56,6 +58,7 @@ def compile_report(
         guards: bounds that a setting keeps on the prompts that choose, as "fluency>=0.8"; others are not chosen.
         resamples: of the bootstrap, shared by every figure.
         progress: called with (done, total, what) as the rows are estimated.
+        tax: the folder of a sweep with ``task.names``, whose alignment tax stands beside the gain.
 
     Raises:
         ReportError: no such run, nothing recorded, damaged files, unequal prompts, an unwritable folder.
@@ -66,10 +69,11 @@ def compile_report(
     table = build(run, progress, resamples)
     found = answer(table, metric, [Guard.parse(text) for text in guards])
     between = changes(table, [found.metric], found.reported_on) if len(run_dirs) > 1 else []
-    texts = pages(table, found, between) | {
+    beside = None if tax is None else gain_and_tax(table, found, read_tax(Path(tax)))
+    texts = pages(table, found, between, beside) | {
         "summary.csv": summary.as_csv(table.rows),
         "summary.json": summary.as_json(table.rows),
-        "summary.md": summary.as_markdown(found, between),
+        "summary.md": summary.as_markdown(found, between, beside),
     }
     # the page last: who sees a new page finds its tables beside it
     written = {name: _write(Path(out) / name, texts[name]) for name in reversed(texts)}

@@ -7,6 +7,7 @@ from reports.table import Row
 
 PASSES = "forward_passes_per_token"
 NEAR = 1.1  # budgets that differ by less are one
+MOST = 6  # budgets of one table
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ def at_equal_rows(choice: Choice) -> list[Row]:
 def at_equal_passes(choice: Choice) -> Budgets | None:
     """Every method under the budgets that the chosen settings spend; None where all cost the same, or none is known.
 
-    A budget is a bound: a method's best setting need not spend it, and the base, which can't, is under every one.
+    Of many budgets, six are taken. A budget is a bound: a method's best setting need not spend it, and the base, which
+    can't, is under every one.
     """
     wanted = (PASSES, choice.metric)
     rows = [row for row in choice.table.on(choice.chosen_on) if all(row.figures.get(name) for name in wanted)]
@@ -63,13 +65,20 @@ def at_equal_passes(choice: Choice) -> Budgets | None:
     for one in spent:
         if not budgets or one * NEAR < budgets[-1]:
             budgets.append(one)
-    budgets.reverse()
+    budgets = _some(budgets[::-1])
     methods = list(dict.fromkeys(row.setting.group for row in rows))
     if len(budgets) < 2 or choice.metric == PASSES:
         return None
     columns = [_column(choice, [row for row in rows if passes(row) <= budget], methods) for budget in budgets]
     lines = [(method, [column[place] for column in columns]) for place, method in enumerate(methods)]
     return Budgets(choice.chosen_on, budgets, lines)
+
+
+def _some(budgets: list[float]) -> list[float]:
+    """At most so many as a table holds, evenly by rank, the least and the largest among them."""
+    if len(budgets) <= MOST:
+        return budgets
+    return [budgets[round(place * (len(budgets) - 1) / (MOST - 1))] for place in range(MOST)]
 
 
 def passes(row: Row) -> float:

@@ -14,7 +14,7 @@ from reports.errors import ReportError
 from reports.lengths import Adjusted, adjusted_win_rate
 from reports.run import Run
 from reports.setting import RecordedSetting
-from reports.weights import effective_size, self_normalised
+from reports.weights import distortion, effective_size, self_normalised
 
 RATIOS = {
     "tokens_per_second": ("n_tokens", "seconds"),
@@ -71,6 +71,7 @@ class Table:
     resamples: int = 1000
     rows: list[Row] = field(default_factory=list)
     _adjusted: dict[tuple[str, str], Adjusted | None] = field(default_factory=dict)
+    _placed: dict = field(default_factory=dict)
 
     @cached_property
     def keys(self) -> dict[str, list[str]]:
@@ -104,13 +105,19 @@ class Table:
 
     def matrix(self, setting: str, split: str, name: str) -> np.ndarray:
         """[prompts, seeds] of a record's column, NaN where it is missing."""
-        part = self.part(setting, split)
-        seeds = sorted(part["seed"].unique())
-        matrix = np.full((len(self.keys[split]), len(seeds)), np.nan)
-        place = {key: i for i, key in enumerate(self.keys[split])}
-        column = {seed: i for i, seed in enumerate(seeds)}
-        matrix[part["key"].map(place), part["seed"].map(column)] = self._column(part, name)
+        shape, places = self._places(setting, split)
+        matrix = np.full(shape, np.nan)
+        matrix[places] = self._column(self.part(setting, split), name)
         return matrix
+
+    def _places(self, setting: str, split: str) -> tuple[tuple[int, int], tuple[np.ndarray, np.ndarray]]:
+        """The shape of a setting's matrices on a split, and where in them each of its records stands."""
+        if (setting, split) not in self._placed:
+            part, keys = self.part(setting, split), self.keys[split]
+            seeds, columns = np.unique(part["seed"].to_numpy(), return_inverse=True)
+            lines = pd.Index(keys).get_indexer(part["key"])
+            self._placed[setting, split] = (len(keys), len(seeds)), (lines, columns)
+        return self._placed[setting, split]
 
     def difference(self, a: str, b: str, split: str, name: str) -> Difference:
         """Figure `name` of setting a minus that of b, on the prompts that both have."""
@@ -166,6 +173,16 @@ class Table:
         bounds = (0.0, 100.0) if name == "win_rate" else None
         return self._draws[split].mean(matrix, bounds).interval() if np.isfinite(matrix).any() else None
 
+    def distortion(self, setting: str, split: str) -> Interval | None:
+        """Of weighted answers whose target is the base's law given a valid response: values are 0, and take no part."""
+        if not self.run.settings[setting].constrained or not self.is_weighted(setting, split):
+            return None
+        values = self.matrix(setting, split, "value")
+        if np.isnan(values).all() or np.nanmax(np.abs(values)) > 0:
+            return None
+        found = distortion(self.matrix(setting, split, "log_ratio"), self.matrix(setting, split, "log_weight"))
+        return self._draws[split].mean(found).interval() if np.isfinite(found).any() else None
+
     def ratio(self, setting: str, split: str, name: str) -> Interval | Point | None:
         """A ratio of sums (tokens per second), None where nothing was recorded; with its interval, but for speed."""
         draws = self._ratio_draws(setting, split, name)
@@ -211,6 +228,7 @@ def _row(table: Table, setting: str, split: str, selected: bool) -> Row:
         figures[name] = table.mean(setting, split, name)
     for name in RATIOS:
         figures[name] = table.ratio(setting, split, name)
+    figures["distortion"] = table.distortion(setting, split)
     adjusted = table.adjusted(setting, split)
     figures["lc_win_rate"] = adjusted.draws.interval() if adjusted and adjusted.draws else None
     weights = table.matrix(setting, split, "log_weight") if table.is_weighted(setting, split) else None
@@ -232,6 +250,7 @@ def _row(table: Table, setting: str, split: str, selected: bool) -> Row:
 
 
 def _order(table: Table) -> Callable[[Row], tuple]:
+    """The reported split first; in each the base, then the methods, those with the best setting first."""
     best: dict[str, float] = {}
     for row in table.rows:
         name = "gold_reward" if row.figures["gold_reward"] else "win_rate"
@@ -244,7 +263,7 @@ def _order(table: Table) -> Callable[[Row], tuple]:
         return (
             -splits.index(row.split),
             setting.method != "base",
-            best[setting.group],
+            -best[setting.group],
             setting.group,
             setting.rows,
             -1 if setting.weight is None else setting.weight,

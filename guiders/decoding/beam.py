@@ -6,7 +6,8 @@ from guiders.decoding.along import Along
 from guiders.search import Selection
 from guiders.value import Chunk
 
-_STATE = ("lengths", "ended", "values", "log_weights", "kl", "over_base", "added")  # [P, S] each
+_SUMS = ("kl", "over_base", "acceptance")  # of `Steps.measured`, over a response
+_STATE = ("lengths", "ended", "values", "log_weights", "added", *_SUMS)  # [P, S] each
 
 
 class Beam:
@@ -15,7 +16,7 @@ class Beam:
     Attributes:
         tokens: ``[P, S, T]`` response tokens so far. lengths: ``[P, S]``. ended: ``[P, S]``. values: ``[P, S]``.
         log_weights: ``[P, S]`` as the search gave them.
-        kl, over_base: ``[P, S]`` nats, summed over the response (see `NextToken`).
+        kl, over_base, acceptance: ``[P, S]`` summed over the response (see `NextToken`).
         group: ``[P, S]`` the first survivor with the same tokens; None where that is yet to be found.
         added: ``[P, S]`` tokens of the last chunk that were kept.
 
@@ -30,9 +31,11 @@ class Beam:
         self.values = torch.zeros(slots, survivors, dtype=torch.float64, device=device)
         self.kl = torch.zeros_like(self.values)
         self.over_base = torch.zeros_like(self.values)
+        self.acceptance = torch.zeros_like(self.values)
+        self.drafted = False  # so far
         self.log_weights = torch.zeros_like(self.values)
         self.group: torch.Tensor | None = torch.zeros_like(self.lengths)
-        self.of_tokens = {name: Along(slots, survivors, device) for name in ("kl", "over_base") if revises}
+        self.of_tokens = {name: Along(slots, survivors, device) for name in _SUMS if revises}
         self.added = torch.zeros_like(self.lengths)
 
     def admit(self, slots: torch.Tensor) -> None:
@@ -78,16 +81,15 @@ class Beam:
         rows: torch.Tensor,
         chunk: Chunk,
         values: torch.Tensor,
-        kl: torch.Tensor,
-        over_base: torch.Tensor | None,
+        measured: dict[str, torch.Tensor | None],
         equal: torch.Tensor | None,
         selection: Selection,
     ) -> torch.Tensor | None:
         """The chosen rows (``[P, S']``) become the survivors.
 
         Args:
-            kl, over_base: of every column (see `Steps`). equal: which rows hold the same tokens, where that is known.
-            selection: of these rows.
+            measured: of every column (see `Steps.measured`). selection: of these rows.
+            equal: which rows hold the same tokens, where that is known.
 
         Returns:
             ``[P, S']`` tokens that each keeps of its parent's response, where it keeps parts; else None.
@@ -115,7 +117,8 @@ class Beam:
         if log_weights is None:
             log_weights = self.log_weights.gather(1, parents) + chunk.weights().gather(1, rows)
         self.log_weights = log_weights.double()
-        for name, of_columns in (("kl", kl), ("over_base", over_base)):
+        self.drafted = measured["acceptance"] is not None
+        for name, of_columns in measured.items():
             if of_columns is None:
                 setattr(self, name, getattr(self, name)[:, : rows.shape[1]])
             elif self.of_tokens:
@@ -147,6 +150,12 @@ class Beam:
     def response(self, slot: int, survivor: int) -> list[int]:
         """One hypothesis' tokens; waits for the device."""
         return self.tokens[slot, survivor, : int(self.lengths[slot, survivor])].tolist()
+
+    def notes(self, slot: int, survivor: int) -> dict[str, float]:
+        """What is to be recorded of one hypothesis (`Generation.notes`): the mean acceptance of its tokens' drafts."""
+        if not self.drafted:
+            return {}
+        return {"acceptance": float(self.acceptance[slot, survivor] / self.lengths[slot, survivor].clamp_min(1))}
 
     def responses(self, tokens: torch.Tensor, counts: torch.Tensor) -> list[list[list[int]]]:
         """Every row's tokens, ``[P][S·K]`` lists; waits for the device once per tensor."""

@@ -105,10 +105,8 @@ class Decoder:
 
     def _admit(self, waiting: deque) -> None:
         """Waiting prompts take the free slots."""
-        if self.spent:
-            return
         free = [slot for slot, request in enumerate(self.requests) if request is None][: len(waiting)]
-        if not free:
+        if self.spent or not free:
             return
         slots = torch.tensor(free, device=self.device)
         new: list[Request] = [waiting.popleft() for _ in free]
@@ -117,9 +115,10 @@ class Decoder:
             self.requests[slot] = request
         for lane in self.lanes:
             lane.prefill(free, [r.ids if lane.lm is self.guider.base else lane.lm.encode_prompt(r.prompt) for r in new])
-        for part in (self.scorer, self.guidance):
-            if part:
-                part.admit(free, [r.prompt for r in new])
+        if self.scorer:
+            self.scorer.admit(free, [r.prompt for r in new])
+        if self.guidance:
+            self.guidance.admit(free, [r.prompt for r in new], [r.document for r in new])
         self.beam.admit(slots)
         self.keys[slots] = torch.tensor([r.key for r in new], device=self.device)
         self.limits[slots] = torch.tensor([r.limit for r in new], device=self.device)
@@ -177,8 +176,7 @@ class Decoder:
         rows, parents = selection.rows, selection.rows // self.shape[2]
         if self.trace and taken.changed is not None and taken.ranks is not None:
             self.trace.boundary(self.requests, self.beam, chunk, boundary, selection, taken.changed, taken.ranks)
-        measured = (values, taken.kl, taken.over_base, equal.found)
-        starts = self.beam.select(parents, rows, chunk, *measured, selection)
+        starts = self.beam.select(parents, rows, chunk, values, taken.measured, equal.found, selection)
         self.shape = (self.shape[0], rows.shape[1], self.shape[2])
         if self.guidance:
             self.guidance.commit(parents, rows, self.beam.added, identity)
@@ -197,7 +195,7 @@ class Decoder:
     def _going_on(self) -> torch.Tensor:
         """Survivors that the chunk's rows went on from, so that their last tokens were read: ``[P]``."""
         continuing = torch.tensor([bool(r and r.chunks) for r in self.requests], device=self.device)
-        running = ~self.beam.ended & (self.beam.lengths < self.limits[:, None])
+        running = ~self.beam.ended & (self.beam.lengths > 0) & (self.beam.lengths < self.limits[:, None])
         return running.sum(1) * continuing
 
     def _values(self, chunk: Chunk) -> torch.Tensor:
@@ -266,12 +264,12 @@ class Decoder:
         return {
             "text": before_stop(base.decode(tokens), self.sampling.stop),
             "tokens": tuple(tokens),
-            "finish_reason": finish_reason(base, self.guidance, tokens, ended),
+            "finish_reason": finish_reason(base, self.guidance, slot, tokens, ended),
             "value": None if math.isnan(value := float(self.beam.values[slot, best])) or not self.scorer else value,
             "kl": float(self.beam.kl[slot, best]),
             "log_ratio": float(self.beam.over_base[slot, best]) if self.guider.selects else None,
             "trace": self.trace.result(request, tokens, best) if self.trace else None,
-            "notes": self.guidance.notes(slot, best) if self.guidance else {},
+            "notes": self.beam.notes(slot, best) | (self.guidance.notes(slot, best) if self.guidance else {}),
             "log_weight": weight,
         }
 

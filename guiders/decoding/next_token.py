@@ -37,6 +37,7 @@ class NextToken:
         changed: ``[R]`` did guidance change the most likely token? None where not asked for.
         rank: ``[R, m]`` how many ids the base finds more likely than the token; asked for with `changed`.
         log_probs: ``[R, m]`` of the tokens under guidance, float64, of `most_likely`; else None.
+        acceptance: ``[R]`` the probability that a draft is kept, float64; None where nothing is drafted.
     """
 
     tokens: torch.Tensor
@@ -47,6 +48,7 @@ class NextToken:
     changed: torch.Tensor | None = None
     rank: torch.Tensor | None = None
     log_probs: torch.Tensor | None = None
+    acceptance: torch.Tensor | None = None
 
 
 def next_token(
@@ -101,7 +103,8 @@ def most_likely(
     guided: torch.Tensor | None = None,
     pair: tuple[int, int] | None = None,
 ) -> NextToken:
-    """Every row's m most likely next tokens at temperature 1, the likeliest first; nothing is drawn.
+    """Every row's m most likely next tokens at temperature 1, the likeliest first; nothing is drawn. The last of the m
+    are those of `Search.also`.
 
     Where the vocabulary has fewer, the first one comes again, with a log-probability of minus infinity.
 
@@ -114,10 +117,15 @@ def most_likely(
     guided = guider.combine(logits) if guided is None else guided
     given = guided.log_softmax(-1)
     base = logits[0][..., : guided.shape[-1]].to(guided.dtype).log_softmax(-1)
-    found = given.topk(min(m, given.shape[-1]))
-    more = m - found.indices.shape[-1]
+    also = torch.tensor(guider.search.also, dtype=torch.long, device=given.device)
+    found = given.topk(min(m - len(also), given.shape[-1]))
+    more = m - len(also) - found.indices.shape[-1]
     tokens = torch.cat([found.indices, found.indices[..., :1].expand(*found.indices.shape[:-1], more)], -1)
     log_probs = torch.nn.functional.pad(found.values.double(), (0, more), value=-torch.inf)
+    if len(also):
+        twice = (tokens[..., None] == also).any(-2)
+        log_probs = torch.cat([log_probs, given[..., also].double().masked_fill(twice, -torch.inf)], -1)
+        tokens = torch.cat([tokens, also.expand(*tokens.shape[:-1], -1)], -1)
     return NextToken(
         tokens=tokens,
         finite=torch.isfinite(found.values[..., 0]),
@@ -143,6 +151,7 @@ def _rows(
     guided = guider.combine(logits) if guided is None else guided
     base = logits[0][..., : guided.shape[-1]]
     differs = guided.argmax(-1) != base.argmax(-1) if changed else None
+    acceptance = None
     if sampling.temperature and not sampling.cuts and sampling.coupling == "inverse" and guider.draft is None:
         tokens, finite, kl_base, over_base = _uncut(guided, base, numbers, sampling.temperature, kl)
     else:
@@ -153,7 +162,7 @@ def _rows(
             drawn = draw(probabilities, numbers, sampling.coupling)
         else:
             draft = logits[guider.draft][..., : probabilities.shape[-1]].to(probabilities)
-            drawn = drafted(probabilities, distribution(draft, sampling), numbers)
+            drawn, acceptance = drafted(probabilities, distribution(draft, sampling), numbers)
         tokens = _readable(drawn, finite)
         kl_base = over_base = None
         if kl:
@@ -168,6 +177,7 @@ def _rows(
         ratio=None if pair is None else _log_ratio(logits[pair[0]], logits[pair[1]], tokens),
         changed=differs,
         rank=_ranks(base, tokens) if changed else None,
+        acceptance=acceptance,
     )
 
 

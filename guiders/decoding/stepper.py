@@ -32,7 +32,7 @@ class Steps:
         tokens: the drawn tokens, 0 where the row was not running. numbers: the uniform numbers to draw by.
         counts: ``[P, S, K]`` tokens that the row added. ended: ``[P, S, K]`` it has ended with an end token.
         alive: ``[P, S, K]`` it goes on. remaining: ``[P, S]`` tokens the survivor may still get.
-        kl: nats. over_base: see `NextToken`. ratios: log π⁺ − log π⁻ of the token, where
+        kl: nats. over_base, acceptance: see `NextToken`. ratios: log π⁺ − log π⁻ of the token, where
             wanted. weights: log-weights of the token, where guides with a memory may give some, and its
             log-probability where the search expands.
         changed: did guidance change the most likely token? where wanted.
@@ -57,6 +57,12 @@ class Steps:
     column: torch.Tensor
     weights: torch.Tensor | None = None
     alone: torch.Tensor | None = None
+    acceptance: torch.Tensor | None = None
+
+    @property
+    def measured(self) -> dict[str, torch.Tensor | None]:
+        """Numbers of every column that add up along a response, by name; None where there are none."""
+        return {"kl": self.kl, "over_base": self.over_base, "acceptance": self.acceptance}
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """By name, those that there are."""
@@ -64,7 +70,7 @@ class Steps:
 
     def first(self, n: int) -> "Steps":
         """Of the first n columns, in tensors of its own."""
-        columns = ("tokens", "numbers", "kl", "over_base", "ratios", "changed", "ranks", "weights")
+        columns = ("tokens", "numbers", "kl", "over_base", "ratios", "changed", "ranks", "weights", "acceptance")
         cut = {name: (x[..., :n] if name in columns else x).clone() for name, x in self.tensors().items()}
         return Steps(**(vars(self) | cut))
 
@@ -156,6 +162,7 @@ class Stepper:
             column=torch.ones(1, dtype=torch.long, device=device),
             weights=torch.zeros_like(zeros) if self.guidance or self.expands else None,
             alone=torch.zeros(shape[:3], dtype=torch.bool, device=device) if self.varies else None,
+            acceptance=None if self.guider.draft is None else torch.zeros_like(zeros),
         )
 
     def step(self, taken: Steps, t: int | torch.Tensor) -> None:
@@ -198,6 +205,8 @@ class Stepper:
             _put(taken.kl, t, of_rows(new.kl))
         if taken.over_base is not None and new.over_base is not None:
             _put(taken.over_base, t, new.over_base if first else new.over_base[..., 0])
+        if taken.acceptance is not None and new.acceptance is not None:
+            _put(taken.acceptance, t, of_rows(new.acceptance))
         if taken.changed is not None and new.changed is not None:
             _put(taken.changed, t, of_rows(new.changed))
         if taken.ranks is not None and new.rank is not None:

@@ -112,7 +112,7 @@ def _decode(guider: Guider, index: int, prompt: object, sampling: Sampling, cach
             if draft is None:
                 new = draw(probabilities, each, sampling.coupling)[:, 0].tolist()
             else:
-                new = drafted(probabilities, distribution(draft, sampling), each)[:, 0].tolist()
+                new = drafted(probabilities, distribution(draft, sampling), each)[0][:, 0].tolist()
             reference = (plain / (sampling.temperature or 1.0)).log_softmax(-1)
             drawn = torch.tensor(new, device=guided.device)[:, None]
             ratio = (probabilities.log() - reference).gather(-1, drawn)[:, 0].tolist()
@@ -154,7 +154,7 @@ def _decode(guider: Guider, index: int, prompt: object, sampling: Sampling, cach
         kl_search=search.divergence(len(best.tokens), limit),
         forward_passes=scored + sum(reader.positions for reader in readers),
         seconds=time.perf_counter() - started,
-        log_ratio=best.log_ratio if search.rows > 1 else None,
+        log_ratio=best.log_ratio if guider.selects else None,
         log_weight=None if weight is None else float(weight[0]),
         computed_passes=scored + sum(reader.positions for reader in readers),
     )

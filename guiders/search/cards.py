@@ -14,7 +14,7 @@ from guiders.search.rejection import first_accepted
 
 
 @dataclass(frozen=True)
-class Cards(Search):
+class CARDS(Search):
     """Of K segments the first that is accepted goes on, and the best where none is (CARDS; Li et al. 2024, "Cascade
     Reward Sampling for Efficient Decoding-Time Alignment", arXiv 2406.16306).
 

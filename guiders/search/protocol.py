@@ -119,7 +119,8 @@ class Search(Protocol):
 
     @property
     def rows(self) -> int:
-        """S·K, the rows of a prompt that are decoded side by side: the compute budget that methods are compared at."""
+        """S·K, the rows of a prompt that are decoded side by side: the compute budget that methods are compared at.
+        Fewer where some of them are never read on."""
         return self.survivors * self.successors
 
     @property
@@ -151,6 +152,20 @@ class Search(Protocol):
         return False
 
     @property
+    def also(self) -> tuple[int, ...]:
+        """Where the search `expands`: different ids that the last of the K successors are, likely or not; one that is
+        among the likeliest already has minus infinity."""
+        return ()
+
+    def of(self, base: LM) -> "Search":
+        """The same search, with what it takes from the base's tokenizer; the guider asks for it.
+
+        Raises:
+            GuiderError: it can't be had.
+        """
+        return self
+
+    @property
     def needs_draws(self) -> bool:
         """Does it mean nothing at temperature 0, where all draws of a prompt are one? It is then refused there."""
         return False
@@ -158,7 +173,7 @@ class Search(Protocol):
     @property
     def equal_rows(self) -> bool:
         """Does ``grid.rows`` hold its rows equal to other searches'? They measure no compute of a chain, whose steps
-        do, nor of a beam over tokens, which computes its survivors alone."""
+        do."""
         return True
 
     @property

@@ -3,6 +3,8 @@
 from guiders.token.aad import AAD
 from guiders.token.align_distil import AlignDistil
 from guiders.token.args import ARGS
+from guiders.token.asap import ASAp
+from guiders.token.awrs import AWRS
 from guiders.token.blend_in import BlendIn
 from guiders.token.caad import CAAD
 from guiders.token.constraint import Constrained, Constraint
@@ -26,8 +28,10 @@ from guiders.token.vas import VAS
 __all__ = [
     "AAD",
     "ARGS",
+    "AWRS",
     "CAAD",
     "VAS",
+    "ASAp",
     "AlignDistil",
     "BlendIn",
     "Constrained",

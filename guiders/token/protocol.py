@@ -10,9 +10,9 @@ Additive guides add up first; guides with a memory follow, in their order. Tempe
 """
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
@@ -103,6 +103,7 @@ class View:
         peek: a function of alternatives ``[P, S, K, m]`` and a place that gives the logits ``[P, S, K, m, V]`` after
             each alternative, as if it were the row's next token; it is read and not kept. Place 0 is the base, 1 the
             first of the guide's own models. It costs m positions of that model for each row.
+        temperature: that the guided logits are divided by before the token is drawn; 0: the likeliest is taken.
     """
 
     base: torch.Tensor
@@ -113,6 +114,7 @@ class View:
     tokens: Callable[[], tuple[torch.Tensor, torch.Tensor]]
     numbers: Callable[[int], torch.Tensor]
     peek: Callable[..., torch.Tensor]
+    temperature: float = 1.0
 
 
 class GuideState(Protocol):
@@ -127,6 +129,10 @@ class GuideState(Protocol):
 
     def admit(self, slots: list[int], prompts: list) -> None:
         """New prompts take these slots, in any form that `LM.encode_prompt` takes."""
+        return None
+
+    def documents(self, slots: list[int], documents: list[Mapping[str, Any] | None]) -> None:
+        """What the new prompts of these slots came with (`guiders.generate`), None for nothing. Said after `admit`."""
         return None
 
     @abstractmethod
@@ -163,8 +169,8 @@ class GuideState(Protocol):
         of `guiders.value.protocol.Scorer.passes`."""
         return torch.zeros_like(survivors)
 
-    def reason(self, tokens: list[int], reason: str) -> str:
-        """Why a finished response ended (`Generation.finish_reason`): `reason`, or the guide's own word."""
+    def reason(self, slot: int, tokens: list[int], reason: str) -> str:
+        """Why a slot's finished response ended (`Generation.finish_reason`): `reason`, or the guide's own word."""
         return reason
 
     def notes(self, slot: int, survivor: int) -> dict[str, float]:

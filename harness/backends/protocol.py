@@ -18,11 +18,13 @@ class Asked:
         text: what it is known by: the user's message where a chat consists of nothing else, else the whole text.
         prompt: what the guider is asked: the text, or the chat's messages, which each model puts into its own template.
         wrapped: the prompt in the template of a prompt step (`harness.config.prompt_step`); None without one.
+        document: the field of the task's document that the guider's constraint reads; None where it reads none.
     """
 
     text: str
     prompt: str | list[dict[str, str]]
     wrapped: str | None = None
+    document: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ class Serial(Backend):
                 yield item, generations(guider, item.prompts, item.sampling, *self._options)
 
 
-def generations(
+def generated(
     guider: "Guider",
     prompts: Sequence[Asked],
     sampling: "Sampling",
@@ -52,10 +52,24 @@ def generations(
     trace: bool = False,
     on_long_prompt: str = "error",
     memory: int | None = None,
-) -> "list[Generation]":
-    """The generations of some prompts, in the prompts' order."""
+) -> "Iterator[Generation]":
+    """The generations of some prompts, as they are done."""
     from guiders import generate
 
-    asked = [one.prompt for one in prompts]
-    found = generate(guider, asked, sampling, batch_tokens, trace, on_long_prompt=on_long_prompt, memory=memory)
-    return sorted(found, key=lambda generation: generation.index)
+    return generate(
+        guider,
+        [one.prompt for one in prompts],
+        sampling,
+        batch_tokens,
+        trace,
+        on_long_prompt=on_long_prompt,
+        memory=memory,
+        documents=[one.document for one in prompts],
+    )
+
+
+def generations(
+    guider: "Guider", prompts: Sequence[Asked], sampling: "Sampling", *options: Any, **more: Any
+) -> "list[Generation]":
+    """The generations of some prompts, in the prompts' order. options, more: as of `generated`."""
+    return sorted(generated(guider, prompts, sampling, *options, **more), key=lambda generation: generation.index)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.backends.protocol import Batch, Block, Item
+from harness.backends.serial import generated
 
 if TYPE_CHECKING:
     from guiders import Generation
@@ -77,17 +78,8 @@ class Worker:
             yield Refusal(str(error), error.exit_code)
 
     def _decoded(self, block: Block) -> "Iterator[Generation]":
-        from guiders import generate
-
-        return generate(
-            self._loaded().guider(block.guider),
-            [one.prompt for one in block.prompts],
-            block.sampling,
-            self.settings.batch_tokens,
-            self.settings.trace,
-            on_long_prompt=self.settings.on_long_prompt,
-            memory=self.settings.memory,
-        )
+        options = (self.settings.batch_tokens, self.settings.trace, self.settings.on_long_prompt, self.settings.memory)
+        return generated(self._loaded().guider(block.guider), block.prompts, block.sampling, *options)
 
     def _scored(self, batch: Batch) -> list[float]:
         from harness.judges.reward_model import RewardModels

@@ -25,6 +25,7 @@ class ReportSpec(Part):
     common: bool = Field(False, description="compare runs with unequal prompts on the prompts that they share")
     metric: str | None = Field(None, description="figure that settings are compared by; null: the first run's own")
     guard: Guards | None = Field(None, description="bounds that a chosen setting keeps; null: the first run's own")
+    tax: str | None = Field(None, description="folder of a sweep with task.names: its tax stands beside the gain")
     out: str | None = Field(None, description="where the report goes; null: into the first run's folder")
 
 
@@ -44,8 +45,9 @@ def write_report(spec: ReportSpec) -> Path:
     out = Path(spec.out).expanduser() if spec.out else runs[0] / "report"
     metric, guards = _select(runs[0])
     guards = guards if spec.guard is None else spec.guard
+    tax = Path(spec.tax).expanduser() if spec.tax else None
     forget(out)
-    print(table(compile_report(runs, out, common=spec.common, metric=spec.metric or metric, guards=guards)))
+    print(table(compile_report(runs, out, common=spec.common, metric=spec.metric or metric, guards=guards, tax=tax)))
     return out / "index.html"
 
 

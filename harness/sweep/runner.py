@@ -17,6 +17,7 @@ from harness.config.nearest import nearest
 from harness.config.prompt_step import OVER_LENGTH
 from harness.errors import UserError
 from harness.judges.reward_model import RewardModel, RewardModels
+from harness.models.assemble import document_field
 from harness.models.pool import Pool
 from harness.progress import Display
 from harness.records.manifest import Manifest
@@ -59,7 +60,7 @@ class Runner:
         elsewhere = sweep.backend.name != "serial"  # tokenizers are read here, weights where they are used
         self.pool = Pool(plan.resolver, "cpu" if elsewhere else sweep.device)
         self._tasks: dict[str, LoadedTask] = {}
-        self._prompts: dict[tuple[str, str, int], TaskPrompts] = {}
+        self._prompts: dict[tuple[str, str, int, str | None], TaskPrompts] = {}
         self._gold: RewardModel | None = None
 
     def _configured(self) -> Backend:
@@ -163,10 +164,11 @@ class Runner:
 
     def _prompts_of(self, job: Job) -> TaskPrompts:
         task, base = self._tasks[job.file.name], self.guider(job.setting.config).base
-        key = (job.file.name, job.trial.split, id(base))
+        field = document_field(job.setting.config)
+        key = (job.file.name, job.trial.split, id(base), field)
         if key not in self._prompts:
             places = documents(task.distinct, job.trial.split, job)
-            found, step = task.prompts_of(base, self.plan.sweep.task, places), self.plan.sweep.prompt
+            found, step = task.prompts_of(base, self.plan.sweep.task, places, field), self.plan.sweep.prompt
             self._prompts[key] = replace(found, prompts=[step.asked(one) for one in found.prompts])
         return self._prompts[key]
 

@@ -22,6 +22,9 @@
         made.colorscale = dark.matches ? SCALE.dark : SCALE.light;
         made.textfont = {color: ink, size: 13};
         made.colorbar = {thickness: 10, outlinewidth: 0, tickfont: {color: soft}};
+      } else if (trace.meta.front) {
+        made.line = {...made.line, color: soft, width: 1.2};
+        made.textfont = {color: ink, size: 11};
       } else {
         made.marker.color = colour;
         made.line = {color: colour, width: 1.2, dash: "dot"};

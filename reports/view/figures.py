@@ -9,6 +9,7 @@ from reports.answer import Answer
 from reports.compute import PASSES
 from reports.naming import figure_name
 from reports.table import Table
+from reports.view.front import MOST_NAMED, faded, front
 from reports.view.marks import Figure, as_text, better_lies, hover, layout, of_row, rows_with, scatter, whiskers
 from reports.view.shift import shift_figure
 
@@ -37,20 +38,27 @@ def _frontier(
     table: Table,
     answer: Answer,
     methods: list[str],
-    lines: bool = False,
+    right: bool | None = False,
     **axis: str,
 ) -> Figure | None:
     """One figure against another, a mark a setting; None where no row has both, or both are one.
 
     Args:
-        name: the figure's id on the page. axes: the figures to the right and upwards. lines: see `scatter`.
+        name: the figure's id on the page. axes: the figures to the right and upwards.
+        right: further right is better, or not; None: neither, and the marks of a method are joined by lines.
         axis: plotly's options of the horizontal axis.
     """
     rows = rows_with(table, answer, *axes)
     if not rows or axes[0] == axes[1]:
         return None
-    plot = {"data": scatter(rows, *axes, answer, methods, lines), "layout": layout(answer, *axes, **axis)}
-    return Figure(name, title, reading, plot, *as_text(answer, rows, *axes))
+    crowded = len(methods) > MOST_NAMED
+    data = scatter(rows, *axes, answer, methods, lines=right is None)
+    if right is not None and (line := front(rows, *axes, answer, right)):
+        data = [*line, *(faded(data, line[0]) if crowded else data)]
+        reading += " The stepped line joins the chosen settings that no other one beats on both axes."
+        reading += " Of so many methods, the chosen settings alone are drawn, the others faint." if crowded else ""
+    plot = {"data": data, "layout": layout(answer, *axes, **axis) | {"showlegend": not crowded}}
+    return Figure(name, title, reading, plot, *as_text(answer, rows, *axes), wide=crowded)
 
 
 def _against_kl(table: Table, answer: Answer, methods: list[str]) -> Figure | None:
@@ -80,7 +88,7 @@ def _against_fluency(table: Table, answer: Answer, methods: list[str]) -> Figure
         f"{better_lies(answer, answer.metric).capitalize()} and to the right is better: what a setting gains, and what "
         "it costs the text."
     )
-    return _frontier("fluency", title, reading, ("fluency", answer.metric), table, answer, methods)
+    return _frontier("fluency", title, reading, ("fluency", answer.metric), table, answer, methods, True)
 
 
 def _against_speed(table: Table, answer: Answer, methods: list[str]) -> Figure | None:
@@ -91,7 +99,7 @@ def _against_speed(table: Table, answer: Answer, methods: list[str]) -> Figure |
         f"{better_lies(answer, rate).capitalize()} and to the right is better: what a setting does "
         "to the text, and how fast it decodes on this run's device."
     )
-    return _frontier("speed", title, reading, ("tokens_per_second", rate), table, answer, methods, type="log")
+    return _frontier("speed", title, reading, ("tokens_per_second", rate), table, answer, methods, True, type="log")
 
 
 def _proxy(table: Table, answer: Answer, methods: list[str]) -> Figure | None:
@@ -101,7 +109,7 @@ def _proxy(table: Table, answer: Answer, methods: list[str]) -> Figure | None:
         f"but not {better_lies(answer, answer.metric)}, the proxy is pleased and the {figure_name(answer.metric)} is "
         "not: over-optimisation. Scales differ by method."
     )
-    return _frontier("proxy", title, reading, ("value", answer.metric), table, answer, methods, lines=True)
+    return _frontier("proxy", title, reading, ("value", answer.metric), table, answer, methods, None)
 
 
 def _heat_maps(table: Table, answer: Answer, methods: list[str]) -> list[Figure]:

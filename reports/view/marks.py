@@ -13,7 +13,8 @@ SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "penta
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure: its id on the page, what it shows, how to read it, plotly's dict, and the rows behind it as text."""
+    """One figure: its id on the page, what it shows, how to read it, plotly's dict, the rows behind it as text, and
+    whether it takes the page's width."""
 
     id: str
     title: str
@@ -21,6 +22,7 @@ class Figure:
     plot: dict
     head: list[str]
     body: list[list[str]]
+    wide: bool = False
 
 
 def rows_with(table: Table, answer: Answer, *names: str) -> list[Row]:
@@ -55,7 +57,8 @@ def growing(rows: list[Row]) -> list[list[Row]]:
 
 
 def marks(rows: list[Row], x: str, y: str, answer: Answer, place: int, large: bool) -> dict:
-    symbol = SYMBOLS[place % len(SYMBOLS)]
+    # the page has as many colours: a hundred methods have as many pairs of the two
+    symbol = SYMBOLS[(place + place // len(SYMBOLS)) % len(SYMBOLS)]
     return {
         "type": "scatter",
         "legendgroup": str(place),

@@ -11,6 +11,7 @@ from reports import summary
 from reports.answer import Answer
 from reports.bootstrap import Interval
 from reports.compare import Change
+from reports.gain_and_tax import GainAndTax
 from reports.naming import digits, figure_name
 from reports.published import published
 from reports.table import Row, Table
@@ -32,17 +33,18 @@ class Whisker:
     zero: float | None
 
 
-def pages(table: Table, answer: Answer, changes: list[Change]) -> dict[str, str]:
+def pages(table: Table, answer: Answer, changes: list[Change], beside: GainAndTax | None = None) -> dict[str, str]:
     """File name -> HTML: "index.html", and "samples.html" where not every response fits into the first."""
     templates = _templates()
     embedded = samples(table, answer)
     more = SECOND_FILE if embedded["note"] else ""
     figs = figures(table, answer)
-    names = summary.shown(table.rows)
+    names = summary.shown(table.rows, answer.directions)
     index = templates.get_template("index.html.j2").render(
         answer=answer,
         table=table,
         changes=changes,
+        beside=beside,
         figures=figs,
         plots=embed({figure.id: figure.plot for figure in figs}),
         samples=embed(embedded),
@@ -53,6 +55,7 @@ def pages(table: Table, answer: Answer, changes: list[Change]) -> dict[str, str]
         whisker=_whiskers(table.rows, names),
         gap_whisker=_gaps([c.difference for c in answer.comparisons]),
         change_whisker=_gaps([c.difference for c in changes]),
+        gain_whisker=_gaps([gain for _, gain, _ in beside.lines if gain] if beside else []),
         published=published(table, answer),
         facts=facts(table),
         missing=table.run.missing,

@@ -22,15 +22,16 @@ def schema(tmp_path):
 def test_a_sweep_of_any_method_writes_valid_texts(tiny, schema, tmp_path, capsys):
     run = tmp_path / "run"
     asked = [f"guider.constraint={{json_schema: {schema}}}", "sampling.max_new_tokens=40", "grid.weight=1", "seeds=[0]"]
-    methods = ["guider=[eft,ivg,qalign]", "grid.beta=1", "grid.steps=2"]
+    methods = ["guider=[eft,ivg,qalign,awrs,asap]", "grid.beta=1", "grid.steps=2", "grid.draws=3"]
     assert main(["sweep", *tiny, *methods, *asked, f"run_dir={run}", "select.metric=gold_reward"]) == 0
     seen = {}
     for file in (run / "trials").glob("*.json"):
         trial = json.loads(file.read_text())
         lines = (run / "records" / f"{trial['id']}.jsonl").read_text().splitlines()
         seen.setdefault(trial["method"], []).extend(json.loads(line) for line in lines)
-    assert set(seen) == {"base", "eft", "ivg", "qalign"}
-    for row in seen["eft"] + seen["ivg"] + seen["qalign"]:
+    assert set(seen) == {"base", "eft", "ivg", "qalign", "awrs", "asap"}
+    assert all(row["log_weight"] < 0 and row["notes"]["constraint_checks"] >= 2 for row in seen["awrs"])
+    for row in seen["eft"] + seen["ivg"] + seen["qalign"] + seen["awrs"] + seen["asap"]:
         assert row["finish_reason"] == "eos"
         assert set(json.loads(row["response"])) <= {"good", "bad"}
     assert not any(row["response"].startswith("[") for row in seen["base"])
@@ -60,3 +61,12 @@ def test_a_guider_of_another_class_takes_none(tiny, tmp_path):
     (tmp_path / "mine.yaml").write_text("_target_: collections.OrderedDict\nbase: ${model.base}\n")
     with pytest.raises(UserError, match="takes none"):
         composed_sweep([*tiny, f"guider={tmp_path / 'mine.yaml'}", "guider.constraint={regex: a}"])
+
+
+def test_the_constraint_of_the_command_line_takes_the_place_of_a_configured_one(tiny):
+    """awrs has a regular expression of its own; two keys of the command line belong together."""
+    keys = ["guider.constraint.field=json_schema", "guider.constraint.whitespace=false"]
+    (setting,) = [one for one in composed_sweep([*tiny, "guider=awrs", *keys]).settings if one.method == "awrs"]
+    assert setting.config["constraint"] == {"field": "json_schema", "whitespace": False}
+    (setting,) = [one for one in composed_sweep([*tiny, "guider=awrs"]).settings if one.method == "awrs"]
+    assert set(setting.config["constraint"]) == {"regex"}

@@ -62,7 +62,7 @@ def test_best_of_n_wins_n_of_n_plus_one(n, tmp_path):
     run.open()
     for method in guiders:
         setting = Setting(method, {}, {"search": {"_target_": "guiders.BestOfN", "n": n}})
-        trial = trials[method] = setting.trial("letters", "1", "all", 0, sweep, Resolver(build=False))
+        trial = trials[method] = setting.trial("letters", {"task": "1"}, "all", 0, sweep, Resolver(build=False))
         recorder = Recorder(run, trial, [Asked(prompt, prompt) for prompt in PROMPTS], 512)
         sampling = sampling_of({"until": []}, trial.sampling, trial.seed)
         backend = Serial(lambda config: guiders[config["name"]])

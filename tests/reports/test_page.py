@@ -56,8 +56,11 @@ def test_figures_are_valid_plotly_figures_and_methods_differ_by_symbol(run):
         go.Figure(figure.plot)
         assert len(figure.body) >= 5
     kl = next(figure for figure in made if figure.id == "kl")
+    (line, *marked) = kl.plot["data"]
+    assert line["meta"] == {"front": True}
+    assert {name.strip() for name in line["text"]} <= {trace["name"] for trace in marked}
     symbols = {}
-    for trace in kl.plot["data"]:
+    for trace in marked:
         symbols.setdefault(trace["name"], set()).update(s.removesuffix("-open") for s in trace["marker"]["symbol"])
     assert all(len(found) == 1 for found in symbols.values())
     assert len(set.union(*symbols.values())) == len(symbols)

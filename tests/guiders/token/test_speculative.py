@@ -31,7 +31,7 @@ def without_residual(p, q, numbers):
 
 def test_the_law_is_the_target_s():
     exact = dict(enumerate(P.tolist()))
-    follows(Counter(drafted(P, Q, NUMBERS).tolist()), exact)
+    follows(Counter(drafted(P, Q, NUMBERS)[0].tolist()), exact)
     wrong = Counter(without_residual(P, Q, NUMBERS).tolist())
     with pytest.raises(AssertionError, match="chi-square"):
         follows(wrong, exact)
@@ -43,11 +43,11 @@ def test_the_law_is_the_target_s():
 
 
 def test_what_is_kept_is_the_overlap_and_equal_laws_keep_all():
-    kept = draw(Q, more_numbers(NUMBERS, 3)[:, 0]) == drafted(P, Q, NUMBERS)
+    kept = draw(Q, more_numbers(NUMBERS, 3)[:, 0]) == drafted(P, Q, NUMBERS)[0]
     # a refused draft is not drawn again: the residual has no mass where q exceeds p
     overlap = float(torch.minimum(P, Q).sum())
     assert float(kept.double().mean()) == pytest.approx(overlap, abs=4 * (overlap * (1 - overlap) / 40_000) ** 0.5)
-    assert torch.equal(drafted(P, P, NUMBERS), draw(P, more_numbers(NUMBERS, 3)[:, 0]))
+    assert torch.equal(drafted(P, P, NUMBERS)[0], draw(P, more_numbers(NUMBERS, 3)[:, 0]))
 
 
 def test_whole_responses_follow_the_guided_law():
@@ -95,3 +95,20 @@ def test_laws_and_oracle():
     assert_same(laws.decode(guider, PROMPTS, SAMPLING), naive_generate(guider, PROMPTS, SAMPLING, cached=True))
     laws.batch_mates_do_not_matter(guider, PROMPTS, SAMPLING)
     laws.check(Guider(guider.base, guider.token), PROMPTS, SAMPLING)
+
+
+def test_the_acceptance_of_a_response_is_the_mean_overlap_along_its_tokens():
+    base, tuned, untuned = (table(seed) for seed in (1, 2, 3))
+    guider = Guider(tabular(base), Speculative(tabular(tuned), tabular(untuned), 1.4))
+    prompt = [3, 0]
+    guided = base + 1.4 * (tuned.log_softmax(-1) - untuned.log_softmax(-1))
+    guided[base < -1e8] = -1e9
+    for one in generate(guider, [prompt], Sampling(max_new_tokens=3, seed=4)):
+        texts = [[*prompt, *one.tokens[:n]] for n in range(len(one.tokens))]
+        p, q = ([x[len(text) - 1, text[-1]].softmax(-1) for text in texts] for x in (guided, tuned))
+        overlaps = [float(torch.minimum(a, b).sum()) for a, b in zip(p, q, strict=True)]
+        assert one.notes["acceptance"] == pytest.approx(sum(overlaps) / len(overlaps))
+        assert 0 < one.notes["acceptance"] < 1
+    lms = lm("llama", 0), lm("llama", 3)
+    beam = Guider(lms[0], Speculative(lms[1], lms[0], 1.0), Explicit(value("mistral")), ChunkBeam(2, 2, 3))
+    assert all(one.notes["acceptance"] == pytest.approx(1, abs=1e-5) for one in laws.decode(beam, PROMPTS, SAMPLING))
