@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reports.about import judged_by, judged_by_in_full, judges
-from reports.choice import Comparison, choose, is_base
-from reports.compute import Budgets, at_equal_passes, at_equal_rows
+from reports.choice import Choice, Comparison, choose, is_base
+from reports.compute import PASSES, Budgets, at_equal_passes, at_equal_rows
 from reports.direction import Directions
 from reports.guard import Guard
 from reports.headline import cost, sentence, warnings
 from reports.missing import sentences
-from reports.naming import ARROWS, UNITS, WIN_RATES, counted, figure_name
+from reports.naming import ARROWS, UNITS, WIN_RATES, counted, digits, figure_name
 from reports.table import Row, Table
 
 
@@ -108,8 +108,27 @@ def answer(table: Table, metric: str = "gold_reward", guards: Sequence[Guard] = 
         question=_question(table, reported, chosen_on),
         sentence=sentence(choice, comparisons),
         cost=cost(choice),
-        caveats=warnings(choice) + caveats + _caveats(table),
+        caveats=warnings(choice) + caveats + _broken(choice) + _caveats(table),
     )
+
+
+def _broken(choice: Choice) -> list[str]:
+    """The chosen settings that keep a bound, a budget of compute among them, on the prompts that choose and not on the
+    reported ones."""
+    if choice.chosen_on == choice.reported_on:
+        return []
+    said = []
+    for row in (row for row in choice.chosen if not is_base(row)):
+        for guard in choice.guards:
+            before, after = choice.dev(row).figures.get(guard.name), row.figures.get(guard.name)
+            if before and after and guard.holds(before.mean) and not guard.holds(after.mean):
+                what = "is over its budget" if guard.name == PASSES else "breaks its bound"
+                said.append(
+                    f"{row.setting.label} {what} on the {choice.reported_on} prompts: {figure_name(guard.name)} "
+                    f"{guard.sign} {guard.bound:g} was asked, and it is {digits(guard.name, after.mean)} there, "
+                    f"{digits(guard.name, before.mean)} on the {choice.chosen_on} prompts that chose it."
+                )
+    return said
 
 
 def _about(table: Table, judges: Sequence[str]) -> list[tuple[str, str]]:
@@ -143,6 +162,13 @@ def _caveats(table: Table) -> list[str]:
             "choices of one of N draws, Σ (log K − (K−1)/K) over the chunks for a chunk beam of W = 1, log W + Σ log K "
             "for a wider one (docs/method.md has the others), plus the mean log-ratio of guided "
             "and base probability of what was chosen. Without a search it is the exact sum on each path."
+        )
+    if any(row.figures["distortion"] for row in table.rows):
+        said.append(
+            "The distortion of a constraint is an estimate, from the weights of the answers: KL of the base's law "
+            "given a valid response to the law that is drawn from, token by token (docs/method.md). It is consistent "
+            "in particles and seeds; the fewer there are, the more it is a guess. Responses that the limit cuts count "
+            "as valid."
         )
     others = dict.fromkeys(row.setting.group for row in table.rows if table.guides_another(row.setting.id))
     if others:

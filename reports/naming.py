@@ -8,8 +8,9 @@ NAMES = {
     "tokens_per_second": "tokens/s",
     "forward_passes_per_token": "passes/token",
     "value": "proxy value",
+    "distortion": "distortion, estimated",
 }
-UNITS = {"win_rate": "%", "lc_win_rate": "%", "kl": "nats", "length": "characters"}
+UNITS = {"win_rate": "%", "lc_win_rate": "%", "kl": "nats", "distortion": "nats", "length": "characters"}
 WIN_RATES = ("win_rate", "lc_win_rate")
 ARROWS = {"higher": "↑", "lower": "↓"}
 

@@ -35,7 +35,8 @@ FIGURES = tuple(name for name, default in RECORD_FIELDS.items() if default != de
 JUDGEMENT_FIELDS = ("preference", "len_1", "len_2", "judge", "baseline", "reason")
 # Names that a task's metric may not take: columns of the records, and figures of the report.
 OWN = {*RECORD_FIELDS, *JUDGEMENT_FIELDS, "trial", "key", "setting", "method", "split", "seed", "length", "win_rate",
-       "lc_win_rate", "tokens_per_second", "forward_passes_per_token", "computed_passes_per_token"}  # fmt: skip
+       "lc_win_rate", "tokens_per_second", "forward_passes_per_token", "computed_passes_per_token",
+       "distortion"}  # fmt: skip
 
 
 @dataclass
@@ -49,8 +50,9 @@ class Run:
             scores (the columns of ``metrics``), ``preference``, ``len_1``, ``len_2``, ``judge``, ``baseline`` and
             ``length`` in characters. What is missing, NaN or infinite is NaN.
         settings: setting id -> RecordedSetting.
-        metrics: names of the scores, in the order they were met. A task's metric with the name of one of the
-            report's own columns is ``task_NAME``, or left out where it repeats that column (``length`` in characters).
+        metrics: names of the scores, in the order they were met, and of what token guides note of their responses. A
+            metric with the name of one of the report's own columns is ``task_NAME``, or left out where it repeats
+            that column (``length`` in characters).
         missing: what the trials should hold and do not.
         directions: which way of each figure is better, as the task said when it was run.
         about: base model, date and judge's server.
@@ -107,7 +109,8 @@ def load_run(path: str | Path) -> Run:
     for name in (*cost, "preference", "len_1", "len_2"):
         records[name] = pd.to_numeric(records[name], errors="coerce") if name in records else float("nan")
     records["length"] = records["response"].str.len().astype(float)
-    metrics = _add_scores(records, scores)
+    metrics = _add_scores(records, {trial: _with_notes(raw[trial], scores[trial]) for trial in raw})
+    noted = frozenset(metrics) - {name for one in scores.values() for given in one.values() for name in given}
     numbers = records.select_dtypes("number").columns
     records[numbers] = records[numbers].replace([math.inf, -math.inf], math.nan)
     frame = pd.DataFrame(
@@ -129,7 +132,7 @@ def load_run(path: str | Path) -> Run:
         missing=missing.find(frame, records, raw, scores, FIGURES),
         config=config.read_text(encoding="utf-8") if config.exists() else "",
         manifest=manifest,
-        directions=Directions(said if isinstance(said, dict) else {}),
+        directions=Directions(said if isinstance(said, dict) else {}, noted),
         about=AboutRun.of(trials, manifest),
     )
 
@@ -151,6 +154,12 @@ def _trial_rows(path: Path, trial: dict, records: dict[str, dict]) -> list[dict]
 def _scores(path: Path) -> dict[str, dict]:
     """key -> {metric: score} of the prompts that were scored."""
     return {key: row["scores"] for key, row in _by_key(path, last=True).items() if isinstance(row.get("scores"), dict)}
+
+
+def _with_notes(records: dict[str, dict], scores: dict[str, dict]) -> dict[str, dict]:
+    """The scores of every prompt, and the notes of its record; a score of the same name goes before."""
+    noted = {key: row["notes"] for key, row in records.items() if isinstance(row.get("notes"), dict)}
+    return {key: {**noted.get(key, {}), **scores.get(key, {})} for key in {**scores, **noted}}
 
 
 def _add_scores(records: pd.DataFrame, scores: dict[str, dict[str, dict]]) -> list[str]:

@@ -18,6 +18,7 @@ class RecordedSetting:
         recorded_rows: rows of the batch per prompt as the search said; None in runs of before that was recorded.
         run: the run's name where several are compared, else empty.
         base: the model that is guided, by its revision; None where the trial does not say.
+        constrained: whether responses are held to a constraint.
     """
 
     id: str
@@ -31,6 +32,7 @@ class RecordedSetting:
     run: str = ""
     recorded_rows: int | None = None
     base: str | None = None
+    constrained: bool = False
 
     @classmethod
     def of(cls, trial: dict) -> "RecordedSetting":
@@ -56,6 +58,7 @@ class RecordedSetting:
             chunk=number("length", search),
             n=number("n", search),
             base=base.get("revision") if isinstance(base, dict) else None,
+            constrained=bool(guider.get("constraint")),
             recorded_rows=recorded if isinstance(recorded, int) and not isinstance(recorded, bool) else None,
         )
 

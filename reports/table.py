@@ -14,7 +14,7 @@ from reports.errors import ReportError
 from reports.lengths import Adjusted, adjusted_win_rate
 from reports.run import Run
 from reports.setting import RecordedSetting
-from reports.weights import effective_size, self_normalised
+from reports.weights import distortion, effective_size, self_normalised
 
 RATIOS = {
     "tokens_per_second": ("n_tokens", "seconds"),
@@ -173,6 +173,16 @@ class Table:
         bounds = (0.0, 100.0) if name == "win_rate" else None
         return self._draws[split].mean(matrix, bounds).interval() if np.isfinite(matrix).any() else None
 
+    def distortion(self, setting: str, split: str) -> Interval | None:
+        """Of weighted answers whose target is the base's law given a valid response: values are 0, and take no part."""
+        if not self.run.settings[setting].constrained or not self.is_weighted(setting, split):
+            return None
+        values = self.matrix(setting, split, "value")
+        if np.isnan(values).all() or np.nanmax(np.abs(values)) > 0:
+            return None
+        found = distortion(self.matrix(setting, split, "log_ratio"), self.matrix(setting, split, "log_weight"))
+        return self._draws[split].mean(found).interval() if np.isfinite(found).any() else None
+
     def ratio(self, setting: str, split: str, name: str) -> Interval | Point | None:
         """A ratio of sums (tokens per second), None where nothing was recorded; with its interval, but for speed."""
         draws = self._ratio_draws(setting, split, name)
@@ -218,6 +228,7 @@ def _row(table: Table, setting: str, split: str, selected: bool) -> Row:
         figures[name] = table.mean(setting, split, name)
     for name in RATIOS:
         figures[name] = table.ratio(setting, split, name)
+    figures["distortion"] = table.distortion(setting, split)
     adjusted = table.adjusted(setting, split)
     figures["lc_win_rate"] = adjusted.draws.interval() if adjusted and adjusted.draws else None
     weights = table.matrix(setting, split, "log_weight") if table.is_weighted(setting, split) else None

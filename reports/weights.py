@@ -8,6 +8,9 @@ answers, and one answer alone is not corrected at all.
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import logsumexp
+
+NO_WEIGHT = -1e300  # log-weights below it stand for a weight of 0: JSON has no infinity
 
 
 def self_normalised(figures: ArrayLike, log_weights: ArrayLike) -> np.ndarray:
@@ -19,6 +22,26 @@ def self_normalised(figures: ArrayLike, log_weights: ArrayLike) -> np.ndarray:
     figures = np.asarray(figures, float)
     shares = _shares(np.where(np.isfinite(figures), log_weights, np.nan))
     return figures * shares * (shares > -1).sum(1, keepdims=True)
+
+
+def distortion(log_ratios: ArrayLike, log_weights: ArrayLike) -> np.ndarray:
+    """KL(G ‖ L) in nats of every prompt, ``[prompts, 1]``, estimated: how far the law L that answers were drawn from is
+    from the law G that their weights mean (docs/method.md, "Distortion"). NaN where no answer has a weight.
+
+    Σ w r / Σ w − log mean w, with w the weight of an answer y and r = log π(y)/L(y), where G is π given that a response
+    is valid. It is consistent in the number of answers and of particles; of one answer it is r − log w.
+
+    Args:
+        log_ratios: log L(y)/π(y), as in a record. log_weights: of the answers, log Ẑ. Both ``[prompts, seeds]``, NaN =
+            missing.
+    """
+    ratios, weights = np.asarray(log_ratios, float), np.asarray(log_weights, float)
+    weights = np.where(np.isnan(ratios), np.nan, np.where(weights < NO_WEIGHT, -np.inf, weights))
+    given = (~np.isnan(weights)).sum(1)
+    shares = np.nan_to_num(_shares(weights))
+    evidence = logsumexp(np.where(np.isnan(weights), -np.inf, weights), 1) - np.log(np.maximum(given, 1))
+    found = -np.where(shares > 0, ratios * shares, 0.0).sum(1) - evidence
+    return np.where(np.isfinite(evidence), found, np.nan)[:, None]
 
 
 def effective_size(log_weights: ArrayLike) -> float:

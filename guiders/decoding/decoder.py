@@ -105,10 +105,8 @@ class Decoder:
 
     def _admit(self, waiting: deque) -> None:
         """Waiting prompts take the free slots."""
-        if self.spent:
-            return
         free = [slot for slot, request in enumerate(self.requests) if request is None][: len(waiting)]
-        if not free:
+        if self.spent or not free:
             return
         slots = torch.tensor(free, device=self.device)
         new: list[Request] = [waiting.popleft() for _ in free]
@@ -117,9 +115,10 @@ class Decoder:
             self.requests[slot] = request
         for lane in self.lanes:
             lane.prefill(free, [r.ids if lane.lm is self.guider.base else lane.lm.encode_prompt(r.prompt) for r in new])
-        for part in (self.scorer, self.guidance):
-            if part:
-                part.admit(free, [r.prompt for r in new])
+        if self.scorer:
+            self.scorer.admit(free, [r.prompt for r in new])
+        if self.guidance:
+            self.guidance.admit(free, [r.prompt for r in new], [r.document for r in new])
         self.beam.admit(slots)
         self.keys[slots] = torch.tensor([r.key for r in new], device=self.device)
         self.limits[slots] = torch.tensor([r.limit for r in new], device=self.device)
@@ -265,7 +264,7 @@ class Decoder:
         return {
             "text": before_stop(base.decode(tokens), self.sampling.stop),
             "tokens": tuple(tokens),
-            "finish_reason": finish_reason(base, self.guidance, tokens, ended),
+            "finish_reason": finish_reason(base, self.guidance, slot, tokens, ended),
             "value": None if math.isnan(value := float(self.beam.values[slot, best])) or not self.scorer else value,
             "kl": float(self.beam.kl[slot, best]),
             "log_ratio": float(self.beam.over_base[slot, best]) if self.guider.selects else None,

@@ -7,7 +7,9 @@ decoders of their own, which take turns.
 """
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -61,27 +63,35 @@ class Engine:
         """Nothing is left to do."""
         return not self._groups
 
-    def add(self, prompt: object, sampling: Sampling | None = None, on_long_prompt: str = "error") -> int:
+    def add(
+        self,
+        prompt: object,
+        sampling: Sampling | None = None,
+        on_long_prompt: str = "error",
+        document: Mapping[str, Any] | None = None,
+    ) -> int:
         """Ask for a response; returns the request's id, which its generation has as `Generation.index`.
 
         Args:
             prompt: a text, a list of messages, or token ids. on_long_prompt: see `guiders.generate`.
+            document: what the prompt comes with, for a constraint of its own; None: nothing.
 
         Raises:
             GuiderError: the prompt leaves no room for a response, or is none; the others are not affected.
         """
         sampling = sampling or Sampling()
         (one,) = fitted(self.guider, [prompt], sampling, on_long_prompt, [f"prompt {self._next}"])
-        return self.add_fitted(one, sampling)
+        return self.add_fitted(one, sampling, document)
 
-    def add_fitted(self, one: Fitted, sampling: Sampling) -> int:
+    def add_fitted(self, one: Fitted, sampling: Sampling, document: Mapping[str, Any] | None = None) -> int:
         """`add` of a prompt whose room is known."""
         identity, base = self._next, self.guider.base
         if outside := [i for i in one.ids if not 0 <= i < base.config.vocab_size]:
             raise GuiderError(f"prompt {identity} has the id {outside[0]}, which {base.name} does not have")
         alike = replace(sampling, max_new_tokens=1)
         group = self._groups.setdefault(alike, _Group(self, alike))
-        group.add(Request(identity, one.prompt, one.ids, one.limit, one.truncated), sampling.max_new_tokens)
+        request = Request(identity, one.prompt, one.ids, one.limit, one.truncated, document)
+        group.add(request, sampling.max_new_tokens)
         self._next += 1
         return identity
 

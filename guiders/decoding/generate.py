@@ -5,7 +5,8 @@ All methods run through it; they differ in their parts (`guiders.guider`). Betwe
 nothing waits for the device; at a boundary rows are scored and selected, finished prompts leave and waiting ones enter.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from guiders.cpu.allocator import keeping_memory
 from guiders.decoding.engine import Engine
@@ -24,6 +25,7 @@ def generate(
     graphs: bool = False,
     on_long_prompt: str = "error",
     memory: int | None = None,
+    documents: Sequence[Mapping[str, Any] | None] | None = None,
 ) -> Iterator[Generation]:
     """Decode every prompt with guidance; yields each as it finishes, in any order.
 
@@ -43,6 +45,7 @@ def generate(
             (see `guiders.decoding.room`).
         memory: bytes that decoding may take besides the weights; None: what the machine, its container or the
             accelerator has left.
+        documents: what each prompt comes with, for a constraint that reads a field of it; None: nothing.
 
     Raises:
         GuiderError: prompts that leave no room for a response or are none; a model of the wrong kind; logits or values
@@ -50,10 +53,14 @@ def generate(
     """
     if isinstance(prompts, str):
         raise GuiderError("prompts is a single text; give a list of prompts")
+    if documents is not None and len(documents) != len(prompts):
+        raise GuiderError(f"{len(documents)} documents for {len(prompts)} prompts; give one for each, or None")
     sampling = sampling or Sampling()
     engine = Engine(guider, batch_tokens, trace, graphs, memory)
-    for one in fitted(guider, prompts, sampling, on_long_prompt):
-        engine.add_fitted(one, sampling)
+    for one, document in zip(
+        fitted(guider, prompts, sampling, on_long_prompt), documents or [None] * len(prompts), strict=True
+    ):
+        engine.add_fitted(one, sampling, document)
     with keeping_memory(guider.base.device):
         while not engine.idle:
             yield from engine.step()

@@ -1,13 +1,25 @@
 """A prompt on its way through the decoder."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from guiders.sampling import signed_key
 
 
 class Request:
     """A prompt on its way through the decoder."""
 
-    def __init__(self, index: int, prompt: object, ids: list[int], limit: int, truncated: int = 0):
+    def __init__(
+        self,
+        index: int,
+        prompt: object,
+        ids: list[int],
+        limit: int,
+        truncated: int = 0,
+        document: Mapping[str, Any] | None = None,
+    ):
         self.index, self.prompt, self.ids, self.limit, self.truncated = index, prompt, ids, limit, truncated
+        self.document = document
         self.key = signed_key(ids)
         self.reset()
 

@@ -2,11 +2,12 @@
 
 from guiders.search.best_of_n import BestOfN
 from guiders.search.best_of_poisson import BestOfPoisson
-from guiders.search.cards import Cards
+from guiders.search.cards import CARDS
 from guiders.search.chunk_beam import ChunkBeam
-from guiders.search.cntp import Cntp
-from guiders.search.dvts import Dvts
+from guiders.search.cntp import CNTP
+from guiders.search.dvts import DVTS
 from guiders.search.ends import Entropy, Punctuation, Tokens
+from guiders.search.grid_beam import GridBeam
 from guiders.search.last_of_n import LastOfN
 from guiders.search.one_of_n import OneOfN
 from guiders.search.pessimism import Pessimism
@@ -22,15 +23,16 @@ from guiders.search.token_beam import TokenBeam
 from guiders.search.twisted_smc import TwistedSMC
 
 __all__ = [
+    "CARDS",
+    "CNTP",
+    "DVTS",
     "BestOfN",
     "BestOfPoisson",
     "Boundary",
-    "Cards",
     "ChunkBeam",
     "ChunkEnd",
-    "Cntp",
-    "Dvts",
     "Entropy",
+    "GridBeam",
     "LastOfN",
     "OneOfN",
     "Pessimism",

@@ -14,8 +14,8 @@ from guiders.search.rejection import first_accepted
 
 
 @dataclass(frozen=True)
-class Cards(Search):
-    """Of K segments the first that is accepted goes on, and the best where none is (CARDS; Li et al. 2024, "Cascade
+class CARDS(Search):
+    """Of K segments the first that is accepted goes on, and the best where none is (CARDS; Li et al. 2025, "Cascade
     Reward Sampling for Efficient Decoding-Time Alignment", arXiv 2406.16306).
 
     A segment of `least` to `most` tokens ends before a token of which the base's entropy is at least `threshold` nats.

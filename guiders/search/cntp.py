@@ -11,7 +11,7 @@ from guiders.search.protocol import Boundary, Search, Selection
 
 
 @dataclass(frozen=True)
-class Cntp(Search):
+class CNTP(Search):
     """Up to K trials run to the next punctuation, and the one of the lowest perplexity goes on (CNTP; Wang et al. 2025,
     "Cautious Next Token Prediction", arXiv 2507.03038).
 

@@ -11,7 +11,7 @@ from guiders.search.protocol import Boundary, Search, Selection
 
 
 @dataclass(frozen=True)
-class Dvts(ChunkBeam):
+class DVTS(ChunkBeam):
     """W independent trees, in each of which the best of K chunks goes on; the best of the W answers is returned
     (Beeching et al. 2024, "Scaling test-time compute with open models"). W = 1 is
     `ChunkBeam(1, K, L)`, K = 1 best-of-W.

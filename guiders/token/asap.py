@@ -56,7 +56,7 @@ class _State(ConstrainedState):
     """A tree of what was met for every slot."""
 
     def __init__(self, guide: ASAp, guider: "Guider", slots: int):
-        super().__init__(guide, guider)
+        super().__init__(guide, guider, slots)
         self.trees = [_Met() for _ in range(slots)]
 
     def guide(self, view: View) -> torch.Tensor:
@@ -108,4 +108,5 @@ class _State(ConstrainedState):
             self.trees[slot] = _Met()
 
     def keep(self, slots: torch.Tensor) -> None:
+        super().keep(slots)
         self.trees = [self.trees[slot] for slot in slots.tolist()]

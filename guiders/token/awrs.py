@@ -49,7 +49,7 @@ class _State(ConstrainedState):
     without replacement. The first allowed one comes at a time of rate Z, whichever it is."""
 
     def __init__(self, guide: AWRS, guider: "Guider", slots: int):
-        super().__init__(guide, guider)
+        super().__init__(guide, guider, slots)
         self.checks = AlongRows(slots, guider.search, guider.base.device)
 
     def guide(self, view: View) -> torch.Tensor:
@@ -84,10 +84,11 @@ class _State(ConstrainedState):
         self.checks.commit(parents, rows, counts)
 
     def keep(self, slots: torch.Tensor) -> None:
+        super().keep(slots)
         self.checks.keep(slots)
 
     def shrink(self, longest: int) -> None:
         self.checks.shrink(longest)
 
     def notes(self, slot: int, survivor: int) -> dict[str, float]:
-        return {"constraint_checks": self.checks.mean(slot, survivor)}
+        return super().notes(slot, survivor) | {"constraint_checks": self.checks.mean(slot, survivor)}

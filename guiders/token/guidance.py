@@ -1,9 +1,9 @@
 """The token guides with a view and a memory, over the slots of one decoder."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
@@ -148,9 +148,11 @@ class Guidance:
         return logits.to(others.device, torch.promote_types(logits.dtype, torch.float32))
 
     # What all states are told of
-    def admit(self, slots: list[int], prompts: list) -> None:
+    def admit(self, slots: list[int], prompts: list, documents: list[Mapping[str, Any] | None] | None = None) -> None:
         for state in self.states:
             state.admit(slots, prompts)
+            if documents is not None:
+                state.documents(slots, documents)
 
     def commit(self, parents: torch.Tensor, rows: torch.Tensor, counts: torch.Tensor, identity: bool) -> None:
         for state in self.states:
@@ -168,10 +170,10 @@ class Guidance:
         """What all guides say of a finished response; a later guide's word counts."""
         return {name: said for state in self.states for name, said in state.notes(slot, survivor).items()}
 
-    def reason(self, tokens: list[int], reason: str) -> str:
-        """Why a finished response ended, by `GuideState.reason` of each guide."""
+    def reason(self, slot: int, tokens: list[int], reason: str) -> str:
+        """Why a slot's finished response ended, by `GuideState.reason` of each guide."""
         for state in self.states:
-            reason = state.reason(tokens, reason)
+            reason = state.reason(slot, tokens, reason)
         return reason
 
     @property
@@ -184,7 +186,7 @@ class Guidance:
         return sum((state.passes(counts, survivors) for state in self.states), self.peeked.clone())
 
 
-def finish_reason(base: LM, guidance: Guidance | None, tokens: list[int], ended: bool) -> str:
-    """Why a response ended (`Generation.finish_reason`)."""
+def finish_reason(base: LM, guidance: Guidance | None, slot: int, tokens: list[int], ended: bool) -> str:
+    """Why a slot's response ended (`Generation.finish_reason`)."""
     reason = ("eos" if tokens[-1] in base.eos_ids else "stop") if ended else "length"
-    return guidance.reason(tokens, reason) if guidance else reason
+    return guidance.reason(slot, tokens, reason) if guidance else reason

@@ -10,9 +10,9 @@ Additive guides add up first; guides with a memory follow, in their order. Tempe
 """
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
@@ -131,6 +131,10 @@ class GuideState(Protocol):
         """New prompts take these slots, in any form that `LM.encode_prompt` takes."""
         return None
 
+    def documents(self, slots: list[int], documents: list[Mapping[str, Any] | None]) -> None:
+        """What the new prompts of these slots came with (`guiders.generate`), None for nothing. Said after `admit`."""
+        return None
+
     @abstractmethod
     def guide(self, view: View) -> torch.Tensor:
         """The guided logits ``[P, S, K, V]``, a tensor of its own or `View.guided`; minus infinity masks."""
@@ -165,8 +169,8 @@ class GuideState(Protocol):
         of `guiders.value.protocol.Scorer.passes`."""
         return torch.zeros_like(survivors)
 
-    def reason(self, tokens: list[int], reason: str) -> str:
-        """Why a finished response ended (`Generation.finish_reason`): `reason`, or the guide's own word."""
+    def reason(self, slot: int, tokens: list[int], reason: str) -> str:
+        """Why a slot's finished response ended (`Generation.finish_reason`): `reason`, or the guide's own word."""
         return reason
 
     def notes(self, slot: int, survivor: int) -> dict[str, float]:

@@ -112,6 +112,11 @@ class GuidedLM(PromptingLM):
         return self.guider.base
 
     @property
+    def _field(self) -> str | None:
+        """The field of a document that the guider's constraint reads."""
+        return getattr(self.guider.constraint, "field", None)
+
+    @property
     def tokenizer(self) -> "PreTrainedTokenizerBase | None":
         """The base's tokenizer; None while no request has needed the models, so that asking does not load them."""
         return None if self._guider is None else self._guider.base.tokenizer
@@ -137,7 +142,8 @@ class GuidedLM(PromptingLM):
         responses: dict[int, str] = {}
         for (settings, repeat), members in groups.items():
             sampling = self.sampling(json.loads(settings), repeat)
-            texts = self._generate([self.asked(requests[place].args[0]) for place in members], sampling)
+            asked = [self.asked(requests[at].args[0], requests[at].doc, self._field) for at in members]
+            texts = self._generate(asked, sampling)
             responses.update(zip(members, texts, strict=True))
         for place, request in enumerate(requests):
             self.cache_hook.add_partial("generate_until", request.args, responses[place])

@@ -1,6 +1,7 @@
 """Requests of lm-eval's tasks as prompts: the part of an lm-eval model that needs tokenizers and no weights."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from lm_eval.api.model import TemplateLM
@@ -78,12 +79,18 @@ class PromptingLM(TemplateLM):
             self._chats[text] = Chat(chat_history)
         return text
 
-    def asked(self, context: str) -> Asked:
-        """The prompt behind a request's context: the messages that it was rendered from, where it was."""
+    def asked(self, context: str, doc: Mapping[str, Any] | None = None, field: str | None = None) -> Asked:
+        """The prompt behind a request's context: the messages that it was rendered from, where it was.
+
+        Args:
+            doc: the task's document. field: what the guider's constraint reads of it; None: nothing.
+        """
+        document = None if doc is None or field is None else {field: doc.get(field)}
         chat = self._chats.get(context)
         if chat is None:
-            return Asked(context, context)
-        return Asked(chat[0]["content"] if [one["role"] for one in chat] == ["user"] else context, chat)
+            return Asked(context, context, document=document)
+        text = chat[0]["content"] if [one["role"] for one in chat] == ["user"] else context
+        return Asked(text, chat, document=document)
 
     def chat_template(self, chat_template: bool | str = False) -> str | None:
         self.base  # noqa: B018  (loads the tokenizer that the parent's method reads)

@@ -107,6 +107,16 @@ class LoadedTask:
         """How many documents repeat the prompt of an earlier one."""
         return len(self) - len(self.prompts)
 
+    def field(self, name: str) -> str:
+        """What the documents hold in a field that constrains responses, by content, as `asks`.
+
+        Raises:
+            UserError: a document that lacks it.
+        """
+        held = [_held(self.file.name, place, doc, name) for place, doc in enumerate(self.task.eval_docs)]
+        text = json.dumps(held, sort_keys=True, default=str)
+        return f"sha256:{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
     def asks(self, num_fewshot: int | None) -> str:
         """What the task asks, by content: "sha256:" and 16 hex digits of every document's request, as lm-eval makes it
         without a chat template (which is the base model's), and its generation settings. How it scores is not in it.
@@ -141,15 +151,16 @@ class LoadedTask:
             return None
         return None if metric in known else list(dict.fromkeys(known))
 
-    def prompts_of(self, base: "LM", task: Task, indices: list[int]) -> TaskPrompts:
+    def prompts_of(self, base: "LM", task: Task, indices: list[int], field: str | None = None) -> TaskPrompts:
         """The prompts that lm-eval makes of some documents, as `evaluate` will: no model answers anything yet.
 
         Args:
             base: the model whose chat template the prompts go through; its weights are not read.
             indices: which documents, ascending.
+            field: of each document, that its response's constraint is read from; None: none.
 
         Raises:
-            UserError: a chat template that is asked for and not there.
+            UserError: a chat template that is asked for and not there; a document without the field.
         """
         model = RecordedLM(base, {})
         _as_simple_evaluate_does(self.task, task.num_fewshot)
@@ -164,7 +175,7 @@ class LoadedTask:
         if len(settings) != 1:
             raise UserError(f"task {self.file.name}: asks with {len(settings)} generation settings; a sweep has one")
         (gen_kwargs,) = settings.values()
-        return TaskPrompts([model.asked(request.args[0]) for request in requests], gen_kwargs)
+        return TaskPrompts([model.asked(request.args[0], request.doc, field) for request in requests], gen_kwargs)
 
     def evaluate(self, model: PromptingLM, task: Task, indices: list[int]) -> list[tuple[str, dict[str, float]]]:
         """Score a model's responses: (prompt's text, scores by lm-eval's metric) of every document, in order.
@@ -199,6 +210,13 @@ class LoadedTask:
                 if value is not None:
                     scores.setdefault(metric, value)
         return [scored[index] for index in indices]
+
+
+def _held(task: str, place: int, doc: dict, field: str) -> Any:
+    if doc.get(field) is None:
+        mend = f"its documents have {', '.join(doc) or 'nothing'}"
+        raise UserError(f"guider.constraint.field={field}: document {place} of task {task} has no such field; {mend}")
+    return doc[field]
 
 
 def _as_simple_evaluate_does(task: Any, num_fewshot: int | None) -> None:

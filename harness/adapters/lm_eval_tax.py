@@ -93,7 +93,7 @@ class Tax:
         sweep = self.sweep
         names = "+".join(sweep.task.names)
         content = " ".join([str(limit), *revisions(sweep.task)])
-        trial = setting.trial(names, content, "all", sweep.seeds[0], sweep, self.pool.resolver).id
+        trial = setting.trial(names, {"task": content}, "all", sweep.seeds[0], sweep, self.pool.resolver).id
         path = self.folder / f"{trial}.json"
         documents = path.with_suffix(".jsonl")
         if path.exists() and documents.exists() and self._is_whole(path):

@@ -1,5 +1,6 @@
 """The random models of one bench, and the guiders that the configuration makes of them."""
 
+import copy
 from collections.abc import Sequence
 
 import torch
@@ -19,11 +20,18 @@ class Models:
     """
 
     def __init__(self, spec: Bench):
-        shape = SHAPES[spec.base]
+        shape, self.base = SHAPES[spec.base], spec.base
         self.vocabulary = spec.vocabulary or shape.vocabulary
         self.dtype, self.device = getattr(torch, spec.dtype), torch.device(spec.device)
         torch.manual_seed(spec.seed)
         self.by_name = made(shape, self.dtype, self.device, self.vocabulary, spec.value_head)
+
+    def with_head(self, kind: str) -> "Models":
+        """The same models, but for a value model with another head."""
+        other = copy.copy(self)
+        value = made(SHAPES[self.base], self.dtype, self.device, self.vocabulary, kind)["value"]
+        other.by_name = {**self.by_name, "value": value}
+        return other
 
     def guider(self, method: str, grid: dict) -> Guider:
         """The guider of ``conf/guider/METHOD.yaml`` with these models and these settings."""

@@ -8,6 +8,7 @@ import torch
 
 from guiders import Guider, Sampling
 from harness.bench.bandwidth import step_bytes
+from harness.bench.beside import compared
 from harness.bench.clocks import Gauge, copy_bandwidth, timed
 from harness.bench.floor import Products, multiplications, unavoidable
 from harness.bench.machine import machine
@@ -36,7 +37,7 @@ def measure(spec: Bench) -> Result:
     threads = torch.get_num_threads()
     torch.set_num_threads(spec.threads)
     try:
-        return Result(_figures(spec), spec.out)
+        return Result(compared(spec, _say) if spec.compare else _figures(spec), spec.out)
     finally:
         torch.set_num_threads(threads)
 

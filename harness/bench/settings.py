@@ -15,13 +15,14 @@ Axis = Literal["prompts", "rows", "context", "length", "new_tokens"]
 class Bench(Part):
     """Everything that decides what is measured."""
 
-    base: Literal["gpt2-85m", "llama-85m", "mistral-7b", "tiny"] = Field(
+    base: Literal["gpt2-85m", "llama-85m", "mistral-7b", "gpt2-3m", "tiny"] = Field(
         "gpt2-85m", description="shape of the random base model; guides have its family and vocabulary"
     )
     methods: Names = Field(
         ["ivg", "chunk_implicit", "eft"],
-        description="conf/guider names; the first is scaled, and plain has its rows",
+        description="conf/guider names, or all; the first is scaled, and plain has its rows",
     )
+    compare: bool = Field(False, description="one table: the rate of every method beside plain chunk search's")
     prompts: Count = Field(16, description="prompts, decoded together by the decoder and by plain generate")
     prompt_tokens: tuple[Count, Count] = Field((32, 128), description="shortest and longest prompt, in tokens")
     new_tokens: Annotated[int, Field(ge=2)] = Field(96, description="tokens of every answer; no end token exists")
@@ -50,6 +51,8 @@ class Bench(Part):
     @field_validator("methods")
     @classmethod
     def _known(cls, methods: list[str]) -> list[str]:
+        if methods == ["all"]:
+            return choices("guider")
         for method in methods:
             if method not in choices("guider"):
                 raise ValueError(f"{method}: no such guider; {nearest(method, choices('guider'))}")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import (
     AutoModelForCausalLM,
     GPT2Config,
@@ -58,6 +59,8 @@ SHAPES = {
     "mistral-7b": Shape(MistralConfig, 32000, _llama(32, 4096, 32, 8, 14336), _llama(32, 4096, 32, 8, 14336)),
     # what fits where three models of 7B and their base do not
     "llama-1b": Shape(LlamaConfig, 32000, _llama(22, 2048, 32, 4, 5632), _llama(22, 2048, 32, 4, 5632)),
+    # where each of sixty methods has a few seconds
+    "gpt2-3m": Shape(GPT2Config, 4096, _gpt2(4, 256, 4), _gpt2(2, 128, 2)),
     "tiny": Shape(GPT2Config, 256, _gpt2(2, 32, 2), _gpt2(1, 16, 2)),
 }
 
@@ -106,6 +109,7 @@ def spread_prompts(count: int, shortest: int, longest: int, vocabulary: int, see
 
 
 def word_tokenizer(vocabulary: int) -> PreTrainedTokenizerFast:
-    """A tokenizer of so many words and no special token."""
-    words = {f"w{i}": i for i in range(vocabulary)}
-    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel(words, unk_token="w0")))
+    """A tokenizer of so many words, between spaces, and no special token; a text of ours has as many unknown words."""
+    made = Tokenizer(WordLevel({f"w{i}": i for i in range(vocabulary)}, unk_token="w0"))
+    made.pre_tokenizer = WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=made)

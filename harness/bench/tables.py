@@ -24,6 +24,9 @@ def show(result: Result) -> None:
 
 
 def _sections(figures: dict) -> Iterable[tuple[str, Table | Text]]:
+    if "beside" in figures:
+        yield f"Methods beside {figures['reference']}, at equal rows of the batch", _beside(figures)
+        return
     yield "Rates, medians over rounds", _rates(figures)
     for method, figure in figures["methods"].items():
         yield _floor_line(method, figure), _parts(figure)
@@ -47,6 +50,8 @@ def _heading(figures: dict) -> Iterable[str]:
         f"W={settings['width']} K={settings['successors']} L={settings['length']}, {settings['rounds']} round(s), "
         f"{settings['clock']} clock; {figures['equal_work']}"
     )
+    if "beside" in figures:
+        return
     moved = sum(run["disturbed"] for run in figures["runs"])
     yield (
         f"calibration product: {figures['gauge'] / 1e9:.1f} G multiplications/s; "
@@ -78,6 +83,19 @@ def _rates(figures: dict) -> Table:
             f"{rate['peak_bytes'] / MIB:.0f}",
             str(rate["disturbed_rounds"]),
         )
+    return table
+
+
+def _beside(figures: dict) -> Table:
+    table = _table("method", "rows", "prompts", "answer tok/s", "row tok/s", "share", "positions/row token", "not run")
+    for method, one in figures["beside"].items():
+        if "not_run" in one:
+            _add(table, method, *[""] * 6, one["not_run"])
+            continue
+        numbers = (one["answer_tokens_per_second"], one["row_tokens_per_second"])
+        rates = [f"{number:.0f}" for number in numbers]
+        _add(table, method, str(one["rows"]), str(one["prompts"]), *rates, f"{one['share']:.2f}",
+             f"{one['positions_per_row_token']:.1f}", "")  # fmt: skip
     return table
 
 

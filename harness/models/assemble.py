@@ -42,6 +42,12 @@ def files(config: Any, prefix: str = "") -> Iterator[tuple[str, Path]]:
         yield prefix, Path(config).expanduser()
 
 
+def document_field(config: dict) -> str | None:
+    """The field of a task's documents that a guider's constraint is read from; None where there is none."""
+    constraint = config.get("constraint")
+    return constraint.get("field") if isinstance(constraint, dict) else None
+
+
 def is_model(node: Any) -> bool:
     """Whether a node of a configuration is a model's specification."""
     return isinstance(node, dict) and "path" in node and "_target_" not in node

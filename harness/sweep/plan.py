@@ -1,13 +1,13 @@
 """The plan of a sweep: which trials there are, and what of them is done."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from harness.config.schema import Sweep
 from harness.config.task_file import TaskFile, task_file
-from harness.models.assemble import places
+from harness.models.assemble import document_field, places
 from harness.models.pool import Resolver
 from harness.records.judgement import prompt_key
 from harness.records.manifest import Manifest
@@ -69,14 +69,13 @@ class Plan:
     def _jobs(self, split: str, seeds: list[int], settings: list[Setting]) -> list[Job]:
         limit = self.sweep.task.n_dev if split == "dev" else self.sweep.task.n_test
         file, whole = self.files[split], split == "all" or self.sweep.task.dev is not None
+
+        def trial(setting: Setting, seed: int) -> Trial:
+            asked = self.asked(file, setting)
+            return setting.trial(file.name, asked, split, seed, self.sweep, self.resolver, file.revision)
+
         return [
-            Job(
-                setting.trial(file.name, self.asks(file), split, seed, self.sweep, self.resolver, file.revision),
-                setting,
-                file,
-                limit,
-                whole,
-            )
+            Job(trial(setting, seed), setting, file, limit, whole)
             for setting in settings
             for seed in dict.fromkeys(seeds)
         ]
@@ -89,18 +88,27 @@ class Plan:
             self._tasks[file.name] = LoadedTask(file, self.sweep.task.data)
         return self._tasks[file.name]
 
-    def asks(self, file: TaskFile) -> str:
-        """What a task asks, by content: noted in the manifest for the files of now, else it is loaded to find out.
+    def asked(self, file: TaskFile, setting: Setting) -> dict[str, str]:
+        """What a task asks of a setting, by content: its requests, and the documents' field that constrains responses.
 
-        A task of lm-eval's own is known by lm-eval's version, and a dry run loads none that no sweep has loaded before.
+        It is noted in the manifest for the files of now, else the task is loaded to find out. A task of lm-eval's own
+        is known by lm-eval's version, and a dry run loads none that no sweep has loaded before.
         """
+        shots = self.sweep.task.num_fewshot
+        found = {"task": self._asked(file, f"num_fewshot={shots}", lambda task: task.asks(shots))}
+        field = document_field(setting.config)
+        if field is not None:
+            found[f"task.{field}"] = self._asked(file, f"field={field}", lambda task: task.field(field))
+        return found
+
+    def _asked(self, file: TaskFile, what: str, ask: "Callable[[LoadedTask], str]") -> str:
         dry = not self.resolver.build and not self.manifest.has_asked(file.name)
         if file.path is None or dry:
             return file.revision
-        name = f"{file.name}@{file.revision}/num_fewshot={self.sweep.task.num_fewshot}"
+        name = f"{file.name}@{file.revision}/{what}"
         known = self.manifest.asks(name)
         if known is None:
-            known = self.task(file).asks(self.sweep.task.num_fewshot)
+            known = ask(self.task(file))
             self.manifest.record_asks(name, known)
         return known
 

@@ -39,9 +39,11 @@ def settings_of(sweep: Sweep, overrides: list[tuple[str, Any]]) -> list[Setting]
     models = {name: spec.model_dump() for name, spec in sweep.model.items()}
     methods = {name: method(name) for name in names}
     raw = {name: _with_models(methods[name].config, models, name) for name in names}
+    constrained = False
     for key, value in overrides:
         if key.partition(".")[0] == "constraint":  # of every method, and not of the base that they are compared with
-            _constrain({name: raw[name] for name in names if name != BASE}, key, value)
+            _constrain({name: raw[name] for name in names if name != BASE}, key, value, first=not constrained)
+            constrained = True
             continue
         known = [name for name in names if key in set(dotted(raw[name]))]
         if not known:
@@ -52,13 +54,15 @@ def settings_of(sweep: Sweep, overrides: list[tuple[str, Any]]) -> list[Setting]
     return [setting for name in names for setting in _points(_short(name), raw[name], sweep, methods[name].about.axes)]
 
 
-def _constrain(configs: dict[str, dict], key: str, value: Any) -> None:
-    """``guider.constraint={json_schema: FILE}``, or ``guider.constraint.json_schema=FILE``, put into guiders."""
+def _constrain(configs: dict[str, dict], key: str, value: Any, first: bool) -> None:
+    """``guider.constraint={json_schema: FILE}``, or ``guider.constraint.json_schema=FILE``, put into guiders, in the
+    place of the one that they are configured with. first: no key of it was given before."""
     for name, config in configs.items():
         if config["_target_"] != "guiders.Guider":
             raise UserError(f"guider.constraint: {name} is a {config['_target_']}, which takes none; leave it out")
         inner = key.partition(".")[2]
-        config["constraint"] = {**(config.get("constraint") or {}), inner: value} if inner else value
+        before = {} if first else config.get("constraint") or {}
+        config["constraint"] = {**before, inner: value} if inner else value
 
 
 def _short(name: str) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -34,7 +35,8 @@ class Trial:
         sampling: temperature, top_k, top_p, max_new_tokens, stop; null: the task's own. min_p, typical_p and coupling
             where they are set. The base's has a purpose too.
         seed: of the random streams.
-        revisions: of every model, and of files and code of the user's own, by its place in the guider, and of the task.
+        revisions: of every model, and of files and code of the user's own, by its place in the guider, and of the task
+            ("task"; "task.FIELD": of its documents' field that constrains responses).
         rows: of the batch that a prompt takes, which follows from the guider; it is recorded and not in the id.
         task_files: the task's files by content, code that scores among them; recorded and not in the id.
     """
@@ -63,7 +65,8 @@ class Trial:
     def _name(self, fields: tuple[str, ...], without_task_revision: bool = False) -> str:
         content: dict[str, Any] = {name: getattr(self, name) for name in fields}
         if without_task_revision:
-            content["revisions"] = {place: value for place, value in self.revisions.items() if place != "task"}
+            of_task = ("task", *(place for place in self.revisions if place.startswith("task.")))
+            content["revisions"] = {place: it for place, it in self.revisions.items() if place not in of_task}
         text = json.dumps(content, sort_keys=True, ensure_ascii=True)
         return f"{self.method}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
@@ -107,12 +110,19 @@ class Setting:
         return search_rows(self.config)
 
     def trial(
-        self, task: str, asks: str, split: str, seed: int, sweep: Sweep, resolver: Resolver, task_files: str = ""
+        self,
+        task: str,
+        asks: Mapping[str, str],
+        split: str,
+        seed: int,
+        sweep: Sweep,
+        resolver: Resolver,
+        task_files: str = "",
     ) -> Trial:
         """This setting on a split with a seed; the base draws from a stream of its own.
 
         Args:
-            asks: what the task asks, by content. task_files: see `Trial`.
+            asks: what the task asks, by content, as it is to stand in `Trial.revisions`. task_files: see `Trial`.
         """
         revisions = {place: resolver.revision(spec, place) for place, spec in places(self.config)}
         revisions |= {place: hash_file(path) for place, path in files(self.config)}
@@ -125,7 +135,7 @@ class Setting:
             split=split,
             sampling=_sampling(sweep) | ({"purpose": BASELINE} if self.method == BASE else {}),
             seed=seed,
-            revisions={**revisions, **resolver.code(self.config), "task": asks},
+            revisions={**revisions, **resolver.code(self.config), **asks},
             rows=self.rows,
             task_files=task_files,
         )

@@ -40,7 +40,7 @@ def pages(table: Table, answer: Answer, changes: list[Change], beside: GainAndTa
     embedded = samples(table, answer)
     more = SECOND_FILE if embedded["note"] else ""
     figs = figures(table, answer)
-    names = summary.shown(table.rows)
+    names = summary.shown(table.rows, answer.directions)
     index = templates.get_template("index.html.j2").render(
         answer=answer,
         table=table,

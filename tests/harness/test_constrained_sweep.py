@@ -61,3 +61,12 @@ def test_a_guider_of_another_class_takes_none(tiny, tmp_path):
     (tmp_path / "mine.yaml").write_text("_target_: collections.OrderedDict\nbase: ${model.base}\n")
     with pytest.raises(UserError, match="takes none"):
         composed_sweep([*tiny, f"guider={tmp_path / 'mine.yaml'}", "guider.constraint={regex: a}"])
+
+
+def test_the_constraint_of_the_command_line_takes_the_place_of_a_configured_one(tiny):
+    """awrs has a regular expression of its own; two keys of the command line belong together."""
+    keys = ["guider.constraint.field=json_schema", "guider.constraint.whitespace=false"]
+    (setting,) = [one for one in composed_sweep([*tiny, "guider=awrs", *keys]).settings if one.method == "awrs"]
+    assert setting.config["constraint"] == {"field": "json_schema", "whitespace": False}
+    (setting,) = [one for one in composed_sweep([*tiny, "guider=awrs"]).settings if one.method == "awrs"]
+    assert set(setting.config["constraint"]) == {"regex"}

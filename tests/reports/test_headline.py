@@ -6,7 +6,7 @@ import math
 import shutil
 
 import pytest
-from synthetic import Method, embedded_grid, write_run
+from synthetic import Method, write_run
 
 from reports.answer import answer
 from reports.compile import compile_report
@@ -216,33 +216,6 @@ def test_the_cost_is_in_passes_speed_and_fluency(tmp_path):
     assert "its fluency falls from 0.9" in found.cost
 
 
-def test_a_budget_of_passes_holds_the_best_of_each_method_that_it_pays_for(tmp_path):
-    """Against an enumeration of the records."""
-    table, found = answered(tmp_path / "run", embedded_grid(), noise=1.0)
-    dev = table.run.records[table.run.records["split"] == "dev"]
-    spent, reward, method = {}, {}, {}
-    for setting, part in dev.groupby("setting"):
-        spent[setting] = part["forward_passes"].sum() / part["n_tokens"].sum()
-        reward[setting] = part["gold_reward"].mean()
-        method[setting] = table.run.settings[setting].group
-    budgets = found.equal_passes
-    assert budgets.split == "dev"
-    assert budgets.passes == sorted(budgets.passes)
-    chosen = {row.setting.id for row in found.chosen if row.setting.method != "base"}
-    assert budgets.passes[-1] == pytest.approx(max(spent[setting] for setting in chosen))
-    for place, budget in enumerate(budgets.passes):
-        best = {}
-        for setting in spent:
-            if spent[setting] <= budget + 1e-9:
-                held = best.setdefault(method[setting], setting)
-                best[method[setting]] = max(held, setting, key=reward.get)
-        column = {name: cells[place] for name, cells in budgets.lines}
-        assert {name: cell.row.setting.id for name, cell in column.items() if cell} == best
-        (first,) = [name for name, cell in column.items() if cell and cell.mark == "best"]
-        assert first == max(best, key=lambda name: reward[best[name]])
-    assert any(cell is None for _, cells in budgets.lines for cell in cells)
-
-
 def test_the_top_of_the_page_says_who_judged_which_base_and_when(tmp_path):
     write_run(tmp_path / "run", grid=[BASE, eft(1, 1.0)], n_dev=6, n_test=6)
     manifest = json.loads((tmp_path / "run/manifest.json").read_text())
@@ -270,14 +243,3 @@ def test_the_top_of_the_page_says_who_judged_which_base_and_when(tmp_path):
     assert "not a language model" in reward[0]
     assert reward[1].endswith("by sigmoid of gold_reward")
     assert less[1].endswith("by sigmoid of −gold_reward")
-
-
-def test_of_many_budgets_six_are_shown_from_the_least_to_the_largest(tmp_path):
-    grid = [BASE, *(dataclasses.replace(eft(1, 1.0), method=f"m{n}", rows=n * n) for n in range(1, 20))]
-    _, found = answered(tmp_path / "run", grid, noise=1.0)
-    spent = sorted({row.figures["forward_passes_per_token"].mean for row in found.chosen})
-    budgets = found.equal_passes.passes
-    assert len(budgets) == 6
-    assert budgets == sorted(set(budgets))
-    assert budgets[-1] == pytest.approx(spent[-1])
-    assert budgets[0] <= spent[1] * 1.1

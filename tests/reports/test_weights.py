@@ -10,7 +10,7 @@ from reports import summary
 from reports.answer import answer
 from reports.run import load_run
 from reports.table import build
-from reports.weights import effective_size, self_normalised
+from reports.weights import distortion, effective_size, self_normalised
 
 
 def test_weights_correct_draws_of_another_law():
@@ -82,3 +82,36 @@ def test_the_report_says_so(weighted):
     plain = summary.rows(table.rows)
     assert "answers" not in plain[0]
     assert plain[1]["effective_answers"] == pytest.approx(19.2)
+
+
+def test_the_distortion_of_draws_whose_laws_are_known():
+    """Two responses, L = (¾, ¼), π = (1/10, 3/10): G = (¼, ¾), KL(G ‖ L) = ½ log 3. One particle is a draw of L with
+    the weight π/L; of draws in the proportions of L the estimate is exact."""
+    ratio = np.log([[3 / 4 / 0.1] * 3 + [1 / 4 / 0.3]])
+    assert distortion(ratio, -ratio) == pytest.approx(np.array([[0.5 * np.log(3)]]))
+    assert distortion(ratio[:, :1], -ratio[:, :1]) == pytest.approx(np.zeros((1, 1)))  # one draw of one particle
+    # a draw that got stuck weighs nothing, and halves the evidence: KL grows by log 2
+    both = np.concatenate([ratio, np.full((1, 4), 5.0)], 1), np.concatenate([-ratio, np.full((1, 4), -1.7e308)], 1)
+    assert distortion(*both) == pytest.approx(np.array([[0.5 * np.log(3) + np.log(2)]]))
+    missing = np.full((1, 2), np.nan)
+    found = distortion(np.stack([ratio[0, :2], missing[0]]), np.stack([np.full(2, -1.7e308), missing[0]]))
+    assert np.isnan(found).all()
+
+
+@pytest.mark.parametrize("held", [{"constraint": {"regex": "a"}}, {}])
+def test_the_report_estimates_the_distortion_of_a_constraint_and_of_nothing_else(tmp_path, held):
+    sample = {"search": {"_target_": "guiders.Sample"}}
+    smc = Method("smc", {}, {"search": {"_target_": "my.Search"}, **held}, 1.0)
+    write_run(tmp_path, grid=[Method("base", {}, sample, 0.0), smc], n_dev=0, n_test=12, hostile=False)
+    trials = [json.loads(file.read_text()) for file in (tmp_path / "trials").glob("*.json")]
+    for file in [tmp_path / "records" / f"{one['id']}.jsonl" for one in trials if one["method"] == "smc"]:
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        more = {"log_weight": -2.0, "log_ratio": 1.5, "value": 0.0}
+        file.write_text("".join(json.dumps(row | more) + "\n" for row in rows))
+    table = build(load_run(tmp_path), resamples=50)
+    found = {row.setting.method: row.figures["distortion"] for row in table.rows}
+    assert found["base"] is None
+    assert (found["smc"] and found["smc"].mean) == (pytest.approx(0.5) if held else None)
+    said = [line for line in answer(table).caveats if "distortion" in line]
+    assert len(said) == bool(held)
+    assert all("estimate" in line for line in said)

@@ -13,7 +13,7 @@ from tiny_models import END, ending, lm
 from two_letters import RESPONSES, SAMPLING, TABLES, VALUES, by_distribution_function, divergence, draws, tilted, worth
 
 from guiders import BestOfN, Guider, GuiderError, ImplicitValue, Likelihood, Sampling, generate, laws
-from guiders.search import Cards, Cntp
+from guiders.search import CARDS, CNTP
 from guiders.search.best_of_n import one_of
 
 torch.set_num_threads(1)
@@ -73,7 +73,7 @@ def test_segments_are_accepted_at_a_threshold_that_rises():
     threshold, beta, target, start = 0.95, 0.5, 1.2, -1.0
     states = [entropy(t) for n in range(1, LIMIT) for t in itertools.product((0, 1), repeat=n)]
     assert min(states) < threshold < max(states)
-    search = Cards(2, beta, target, start, threshold, 1, 3)
+    search = CARDS(2, beta, target, start, threshold, 1, 3)
 
     def ends(tokens, prefix):
         return entropy(tokens) >= threshold
@@ -98,7 +98,7 @@ def test_one_segment_is_rejection_of_whole_responses():
     rejected = {y: p * (1 - accept[y]) for y, p in RESPONSES.items()}
     share = 1 - (1 - sum(p * accept[y] for y, p in RESPONSES.items())) ** n
     rest = by_distribution_function(lambda mass: mass**n, rejected)
-    whole = Cards(n, beta, most, threshold=99.0, least=LIMIT, most=LIMIT)
+    whole = CARDS(n, beta, most, threshold=99.0, least=LIMIT, most=LIMIT)
     laws.follows(draws(whole), {y: p * share + rest[y] for y, p in tilted(beta).items()})
     assert whole.divergence(3, 3) == one_of(4)
 
@@ -133,7 +133,7 @@ def test_as_many_trials_as_the_entropy_says_up_to_punctuation_and_the_lowest_per
         return punctuated(tokens, prefix) or (tries(prefix) == 1 and tries(tokens) > 1)
 
     assert {tries(t) for n in range(LIMIT) for t in itertools.product((0, 1), repeat=n)} == counts
-    found = cautious(Cntp(3, low, high, "ab"[mark], 3))
+    found = cautious(CNTP(3, low, high, "ab"[mark], 3))
     laws.follows(found, chained(ends, tries, likeliest))
     wrong = {
         1: [(ends, lambda prefix: 3, likeliest), (lambda tokens, prefix: False, tries, likeliest)],
@@ -149,34 +149,34 @@ def test_as_many_trials_as_the_entropy_says_up_to_punctuation_and_the_lowest_per
 
 def test_one_trial_is_sampling_at_its_cost_and_trials_to_the_end_are_best_of_n_by_mean_likelihood():
     base, sampling = ending("gpt2", 0, {0, 5, 9}), Sampling(max_new_tokens=14, seed=3)
-    alone = Guider(base, None, Likelihood(base), Cntp(4, low=90.0, high=91.0, marks="k"))
+    alone = Guider(base, None, Likelihood(base), CNTP(4, low=90.0, high=91.0, marks="k"))
     plain = laws.decode(Guider(base), ASKED, sampling)
     for one, other in zip(laws.decode(alone, ASKED, sampling), plain, strict=True):
         assert (one.tokens, one.forward_passes) == (other.tokens, other.forward_passes)
-    whole = Guider(base, None, Likelihood(base), Cntp(4, low=-2.0, high=-1.0, marks="<", most=14))
+    whole = Guider(base, None, Likelihood(base), CNTP(4, low=-2.0, high=-1.0, marks="<", most=14))
     best = Guider(base, None, Likelihood(base, reduce="mean"), BestOfN(4))
     found, expected = laws.decode(whole, ASKED, sampling), laws.decode(best, ASKED, sampling)
     assert [one.tokens for one in found] == [one.tokens for one in expected]
     assert [one.forward_passes for one in found] == [one.forward_passes for one in expected]
 
 
-@pytest.mark.parametrize("search", [Cards(3, 0.5, 0.5, -0.5, 2.0, 2, 6), Cntp(4, 1.0, 3.0, "kpq", 6)], ids=str)
+@pytest.mark.parametrize("search", [CARDS(3, 0.5, 0.5, -0.5, 2.0, 2, 6), CNTP(4, 1.0, 3.0, "kpq", 6)], ids=str)
 def test_all_laws_hold(search):
     base, pair = lm("gpt2", 0, 0.5), (lm("llama", 1), lm("gpt2", 2))
-    scored = Likelihood(base) if isinstance(search, Cntp) else ImplicitValue(*pair)
+    scored = Likelihood(base) if isinstance(search, CNTP) else ImplicitValue(*pair)
     laws.check(Guider(base, None, scored, search), ASKED, Sampling(max_new_tokens=8, seed=2))
 
 
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: Cards(0), "successors=0 is out of range"),
-        (lambda: Cards(beta=0.0), "beta=0.0 is out of range"),
-        (lambda: Cards(start=math.nan), "start=nan is not a finite number"),
-        (lambda: Cards(least=0), "least=0 is out of range"),
-        (lambda: Cntp(0), "successors=0 is out of range"),
-        (lambda: Cntp(low=2.0), "low=2.0 and high=1.5 are no range"),
-        (lambda: Cntp(marks=""), "no mark is given"),
+        (lambda: CARDS(0), "successors=0 is out of range"),
+        (lambda: CARDS(beta=0.0), "beta=0.0 is out of range"),
+        (lambda: CARDS(start=math.nan), "start=nan is not a finite number"),
+        (lambda: CARDS(least=0), "least=0 is out of range"),
+        (lambda: CNTP(0), "successors=0 is out of range"),
+        (lambda: CNTP(low=2.0), "low=2.0 and high=1.5 are no range"),
+        (lambda: CNTP(marks=""), "no mark is given"),
     ],
 )
 def test_settings_out_of_range_are_refused_in_one_line(make, said):
@@ -186,6 +186,6 @@ def test_settings_out_of_range_are_refused_in_one_line(make, said):
 
 
 def test_they_need_draws_that_differ():
-    assert Cards().needs_draws
-    assert Cntp().needs_draws
+    assert CARDS().needs_draws
+    assert CNTP().needs_draws
     assert END not in PROMPT

@@ -9,10 +9,10 @@ from tiny_models import lm, value
 from two_letters import SAMPLING, TABLES, by_distribution_function, divergence, draws, worth
 
 from guiders import (
+    DVTS,
     BestOfN,
     BestOfPoisson,
     ChunkBeam,
-    Dvts,
     Explicit,
     Guider,
     GuiderError,
@@ -43,7 +43,7 @@ SEARCHES = [
     Rejection(3, 0.5),
     Pessimism(3, 0.5),
     BestOfPoisson(3, 1.0),
-    Dvts(2, 2, 3),
+    DVTS(2, 2, 3),
     SpeculativeRejection(4, 0.4, 3),
 ]
 
@@ -57,7 +57,7 @@ def chunk_law(search) -> dict:
     return law(search, next_probabilities(TABLES, 0.0, SAMPLING)[0], worth)
 
 
-@pytest.mark.parametrize("search", [Dvts(2, 2, 1), Dvts(3, 2, 2)], ids=str)
+@pytest.mark.parametrize("search", [DVTS(2, 2, 1), DVTS(3, 2, 2)], ids=str)
 def test_the_best_of_independent_trees(search):
     """Known: the best of W draws of a single tree's law; a beam of that width mixes its trees, and is refused."""
     tree = chunk_law(ChunkBeam(1, search.successors, search.length))
@@ -72,9 +72,9 @@ def test_the_best_of_independent_trees(search):
 def test_one_tree_is_a_chunk_beam_and_trees_of_one_successor_are_best_of_n():
     sampling = Sampling(max_new_tokens=12, seed=3)
     for search, same in [
-        (Dvts(1, 3, 4), ChunkBeam(1, 3, 4)),
-        (Dvts(4, 1, 4), BestOfN(4)),
-        (Dvts(2, 3, None), BestOfN(6)),
+        (DVTS(1, 3, 4), ChunkBeam(1, 3, 4)),
+        (DVTS(4, 1, 4), BestOfN(4)),
+        (DVTS(2, 3, None), BestOfN(6)),
     ]:
         found, expected = (laws.decode(guider_of(one), ASKED, sampling) for one in (search, same))
         assert [one.tokens for one in found] == [one.tokens for one in expected]
@@ -156,7 +156,7 @@ def test_rows_that_are_given_up_free_memory_and_compute(monkeypatch):
         (lambda: SpeculativeRejection(0), "n=0 is out of range"),
         (lambda: SpeculativeRejection(4, 1.0), "share=1.0 is out of range"),
         (lambda: SpeculativeRejection(4, 0.5, 0), "length=0 is out of range"),
-        (lambda: Dvts(0, 2, 3), "width W=0 is out of range"),
+        (lambda: DVTS(0, 2, 3), "width W=0 is out of range"),
     ],
 )
 def test_settings_out_of_range_are_refused_in_one_line(make, said):

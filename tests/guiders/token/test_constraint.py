@@ -5,6 +5,7 @@ import math
 from collections import Counter
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 import torch
 from tabular_value import PROMPT, log_prob, table, tabular
@@ -24,8 +25,12 @@ from guiders import (
     SuffixRedraws,
     TokenBeam,
     TwistedSMC,
+    generate,
     laws,
+    token_log_probs,
 )
+from guiders.decoding.engine import Engine
+from reports.weights import distortion
 
 torch.set_num_threads(1)
 LIMIT = 4
@@ -41,7 +46,7 @@ class Automaton(Constraint):
 
     accepting: tuple[int, ...] = (3,)
 
-    def start(self, base):
+    def start(self, base, document=None):
         return 0
 
     def advance(self, state, token):
@@ -166,7 +171,7 @@ def test_guided_and_constrained_at_once():
 class Alternating(Constraint):
     """Even ids and odd ids by turns; complete after four."""
 
-    def start(self, base):
+    def start(self, base, document=None):
         return 0
 
     def advance(self, state, token):
@@ -197,3 +202,76 @@ def test_a_constraint_that_allows_nothing_is_refused():
 
     with pytest.raises(GuiderError, match="allows no first token"):
         Guider(lm(), constraint=Nothing())
+
+
+@dataclass(frozen=True)
+class Repeated(Constraint):
+    """Each prompt's own: as many ``a`` as its document says, and no more."""
+
+    own = True
+
+    def start(self, base, document=None):
+        return None if document["times"] is None else document["times"]
+
+    def advance(self, state, token):
+        return state - 1
+
+    def allowed(self, state):
+        return (torch.arange(VOCAB) == 0) & (state > 0)
+
+    def complete(self, state):
+        return state == 0
+
+
+@pytest.mark.parametrize("search", [None, TokenBeam(2), TwistedSMC(2, 1.0, 1), ChunkBeam(2, 2, 2)], ids=str)
+@pytest.mark.parametrize("batch_tokens", [None, 40])
+def test_each_prompt_may_have_a_constraint_of_its_own(search, batch_tokens):
+    """Alone, together and one after the other in the same slots: the same responses; what does not compile ends."""
+    extra = {} if search is None else {"search": search, "value": Length(0.0)}
+    guider = Guider(tabular(BASE), constraint=Repeated(), **extra)
+    times = [3, 1, 0, None, 2, 1, 3]
+    sampling, documents = Sampling(max_new_tokens=4), [{"times": n} for n in times]
+    found = generate(guider, PROMPTS[:7], sampling, batch_tokens, documents=documents)
+    for one in sorted(found, key=lambda one: one.index):
+        n = times[one.index]
+        assert one.tokens == (0,) * (n or 0) + (END,)
+        assert one.finish_reason == ("constraint" if n is None else "eos")
+        assert one.notes["compiled"] == (n is not None)
+
+
+def test_a_prompt_without_its_document_is_refused():
+    guider = Guider(tabular(BASE), constraint=Repeated())
+    with pytest.raises(GuiderError, match="2 documents for 1 prompts"):
+        list(generate(guider, PROMPTS[:1], documents=[{}, {}]))
+    with pytest.raises(GuiderError, match="no document"):
+        token_log_probs(guider, [(PROMPTS[0], [0, 0])])
+
+
+@pytest.mark.parametrize("particles", [2, 4])
+def test_the_distortion_is_estimated_from_the_weights(particles):
+    """KL(GLOBAL ‖ LOCAL) by enumeration, from answers and weights alone; without the weights the same is refused."""
+    truth = sum(p * math.log(p / LOCAL[y]) for y, p in GLOBAL.items() if p)
+    given = decoded(TwistedSMC(particles, 1.0, 1, 0.5), Length(0.0), range(16))
+    ratios, log_weights = (np.array([[getattr(x, name) for x in given]]) for name in ("log_ratio", "log_weight"))
+    ((found,),) = distortion(ratios, log_weights)
+    weights = np.exp(log_weights)
+    share = weights / weights.mean()
+    f = np.where(weights > 0, -ratios, 0.0)
+    mean = (share * f).mean()
+    error = np.std(share * (f - mean) - (share - 1)) / math.sqrt(len(given))  # the delta method
+    assert abs(found - truth) < 4 * error
+    if particles == 2:
+        assert abs(f[weights > 0].mean() - math.log(weights.mean()) - truth) > 6 * error
+
+
+def test_a_request_that_comes_late_keeps_its_own_constraint():
+    """As alone: added while others run, and in the slot of one that has left."""
+    guider, sampling = Guider(tabular(BASE), constraint=Repeated()), Sampling(max_new_tokens=6)
+    engine, found = Engine(guider), {}
+    times = {engine.add(PROMPTS[place], sampling, document={"times": n}): n for place, n in enumerate([1, 4])}
+    for place in range(2, 5):
+        found |= {one.index: one for one in engine.step()}
+        times[engine.add(PROMPTS[place], sampling, document={"times": place})] = place
+    while not engine.idle:
+        found |= {one.index: one for one in engine.step()}
+    assert {index: one.tokens for index, one in found.items()} == {i: (0,) * n + (END,) for i, n in times.items()}

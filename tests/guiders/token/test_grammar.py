@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny_models import VOCAB, byte_lm, lm
 
-from guiders import ChunkBeam, Grammar, Guider, GuiderError, Implicit, Length, Sampling, TwistedSMC, laws
+from guiders import ChunkBeam, Grammar, Guider, GuiderError, Implicit, Length, Sampling, TwistedSMC, generate, laws
 
 torch.set_num_threads(1)
 pytest.importorskip("llguidance")
@@ -90,6 +90,9 @@ def test_files_are_read(tmp_path):
         ({}, "nothing is given"),
         ({"regex": "a", "grammar": 'start: "a"'}, "regex and grammar are given"),
         ({"schema": "a"}, "schema is unknown"),
+        ({"field": "a", "regex": "b"}, "regex is unknown"),
+        ({"field": "a", "kind": "poem"}, "kind=poem is unknown"),
+        ({"field": ""}, "is no name"),
         ({"json_schema": "no/such.json"}, "no/such.json"),
         ({"json_schema": {"type": "integer", "not": {"const": 3}}}, "json_schema does not parse"),
         ({"json_schema": {"type": "whole number"}}, "json_schema does not parse"),
@@ -111,3 +114,40 @@ def test_a_tokenizer_that_lacks_the_bytes_says_so():
         Guider(lm(), constraint={"regex": "[0-9]+"})
     assert "\n" not in str(caught.value)
     assert VOCAB == 24
+
+
+def test_each_prompt_is_held_to_the_schema_of_its_document():
+    """Three schemas beside each other, one as JSON text, and one that llguidance does not hold."""
+    schemas = [
+        {"const": "yes"},
+        json.dumps({"type": "boolean"}),
+        {"type": "integer", "minimum": 10, "maximum": 12},
+        {"type": "integer", "not": {"const": 3}},
+        "{ no json",
+    ]
+    guider = Guider(byte_lm(0), constraint={"field": "schema"})
+    documents = [{"schema": schema, "title": "more"} for schema in schemas]
+    found = generate(guider, ["a"] * 5, Sampling(max_new_tokens=24), documents=documents)
+    found = sorted(found, key=lambda one: one.index)
+    assert [one.notes["compiled"] for one in found] == [1, 1, 1, 0, 0]
+    assert [one.finish_reason for one in found] == ["eos"] * 3 + ["constraint"] * 2
+    assert found[0].text == '"yes"'
+    assert json.loads(found[1].text) in (True, False)
+    assert json.loads(found[2].text) in (10, 11, 12)
+    assert [one.text for one in found[3:]] == ["", ""]
+
+
+def test_a_document_s_grammar_is_never_taken_for_a_file(tmp_path):
+    (tmp_path / "list.lark").write_text('start: "secret"')
+    guider = Guider(byte_lm(0), constraint={"field": "it", "kind": "grammar"})
+    documents = [{"it": str(tmp_path / "list.lark")}, {"it": 'start: "ab"'}]
+    found = sorted(generate(guider, ["a", "b"], documents=documents), key=lambda one: one.index)
+    assert [one.text for one in found] == ["", "ab"]
+
+
+@pytest.mark.parametrize("documents", [None, [{"other": 1}], [None]])
+def test_a_prompt_that_lacks_its_schema_is_named(documents):
+    guider = Guider(byte_lm(0), constraint={"field": "schema"})
+    with pytest.raises(GuiderError, match="document") as caught:
+        list(generate(guider, ["a"], documents=documents))
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,1 @@
+"""JSON schemas: every prompt asks for a text that is valid under a schema of its own."""
