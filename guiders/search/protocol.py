@@ -173,7 +173,7 @@ class Search(Protocol):
     @property
     def equal_rows(self) -> bool:
         """Does ``grid.rows`` hold its rows equal to other searches'? They measure no compute of a chain, whose steps
-        do."""
+        do; and a beam over tokens is not widened to be compared, as it grows worse."""
         return True
 
     @property

@@ -78,6 +78,10 @@ class TokenBeam(Search):
         return self.width
 
     @property
+    def equal_rows(self) -> bool:
+        return False
+
+    @property
     def scores(self) -> Literal["never", "end", "boundary"]:
         return "never"
 

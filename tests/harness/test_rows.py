@@ -72,8 +72,8 @@ def test_grid_rows_keeps_the_searches_of_so_many_rows_and_what_searches_nothing(
 
 
 def test_grid_rows_leaves_chains_and_beams_over_tokens_as_they_are():
-    """The chain holds two responses; the beam 4 running and 4 finished ones, with 8 successors each."""
-    expected = [("base", 1), ("qalign", 2), ("beam", 64), ("best_of_n_explicit", 16)]
+    """The chain holds two responses; the beam reads 4 on, whatever else it looks at."""
+    expected = [("base", 1), ("qalign", 2), ("beam", 4), ("best_of_n_explicit", 16)]
     assert rows_of("guider=[qalign,beam,best_of_n_explicit]", "grid.rows=16") == expected
 
 
