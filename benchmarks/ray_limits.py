@@ -1,8 +1,8 @@
 """Where a sweep on Ray stops scaling: `python -m benchmarks.ray_limits [--workers 64 --blocks 10000 --seconds 2]`.
 
-Workers that only sleep and answer stand in for the decoder, on pretended cores. The driver is the real one: it hands
-out blocks, takes generations as they come, and appends them to records on the disk. Printed: records and blocks a
-second, the driver's share of a core, and the share of the ideal.
+Workers that only sleep and answer stand in for the decoder, several to a process, each in a thread of its own. The
+driver is the real one: it hands out blocks, takes generations as they come, and appends them to records on the disk.
+Printed: records and blocks a second, the driver's share of a core, and the share of the ideal.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from guiders import Generation, Sampling
 from harness.backends.protocol import Asked, Block
-from harness.backends.ray import Ray
+from harness.backends.ray import Hand, Ray
 from harness.backends.worker import WorkerSettings
 from harness.config.schema import BackendSpec
 from harness.records.run_folder import RunFolder
@@ -38,11 +38,28 @@ class Sleeper:
         """As `harness.backends.worker.Worker.about`."""
         return {"host": socket.gethostname(), "pid": os.getpid(), "gpus": []}
 
-    def decode(self, block: Block) -> Iterator[tuple[Generation, float]]:
-        """As `harness.backends.worker.Worker.decode`."""
+    def run(self, block: Block) -> Iterator[tuple[Generation, float]]:
+        """As `harness.backends.worker.Worker.run`."""
         time.sleep(self.seconds)
         for index in range(len(block.prompts)):
             yield Generation(index, TEXT, tuple(range(400)), "eos", 0.5, 1.0, 1.0, 400, 0.1), 0.1
+
+
+class Crowd(Ray):
+    """Many workers in few processes, since a process of Python each would be too much for a small machine."""
+
+    processes = 4
+
+    def _start(self) -> None:
+        if self._hands:
+            return
+        self._connect()
+        each = -(-(self.spec.workers or 1) // self.processes)
+        make = self._ray.remote(self.worker).options(num_cpus=1, max_restarts=0, max_concurrency=each)
+        actors = [make.remote(self.settings) for _ in range(self.processes)]
+        for place in range(self.spec.workers or 1):
+            actor = actors[place % self.processes]
+            self._hands.append(Hand(actor, starting=actor.about.remote()))
 
 
 def main() -> None:
@@ -53,11 +70,13 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=64)
     parser.add_argument("--blocks", type=int, default=10000)
     parser.add_argument("--seconds", type=float, default=2.0, help="of a block")
+    parser.add_argument("--processes", type=int, default=4, help="that the workers share")
     args = parser.parse_args()
+    Crowd.processes = args.processes
     os.environ |= {"RAY_LIMITS_SECONDS": str(args.seconds), "RAY_USAGE_STATS_ENABLED": "0"}
     quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "error"}
-    ray.init("local", num_cpus=args.workers, object_store_memory=512 << 20, **quiet)
-    backend = Ray(
+    ray.init("local", num_cpus=args.processes, object_store_memory=512 << 20, **quiet)
+    backend = Crowd(
         BackendSpec(name="ray", workers=args.workers), WorkerSettings("cpu", 1, None, False, "error", None), Sleeper
     )
     with tempfile.TemporaryDirectory() as folder:
@@ -67,7 +86,7 @@ def main() -> None:
         trial = Trial("simulated", {}, {"base": {"path": "x"}}, "task", {}, "test", {}, 0, {})
         recorder = Recorder(run, trial, prompts, PROMPTS)
         started, records = None, 0
-        for block, generations in backend.decode(recorder.blocks({"base": {"path": "x"}}, Sampling())):
+        for block, generations in backend.run(recorder.blocks({"base": {"path": "x"}}, Sampling())):
             if started is None:  # the first answer: actors have been started
                 started, spent = time.perf_counter(), time.process_time()
             records += recorder.add(block, generations)

@@ -46,6 +46,7 @@ class Guider:
         if isinstance(self.constraint, Mapping):
             object.__setattr__(self, "constraint", of_settings(self.constraint))
         self._check_parts()
+        object.__setattr__(self, "search", self.search.of(self.base))
         if self.value is None and self.chooses:
             raise GuiderError(
                 f"{type(self.search).__name__} chooses by value; set the guider's value, or search to sample"

@@ -89,7 +89,7 @@ def _directions(runs: list[Run], names: list[str]) -> Directions:
             if said.setdefault(metric, higher) != higher:
                 way = "higher" if higher else "lower"
                 raise ReportError(f"{name}: {metric} is better {way}, unlike in {names[0]}; compare runs of one task")
-    return Directions(said)
+    return Directions(said, frozenset[str]().union(*(run.directions.noted for run in runs)))
 
 
 def changes(table: Table, metrics: list[str], split: str) -> list[Change]:

@@ -31,9 +31,11 @@ class Directions:
 
     Attributes:
         higher_is_better: metric -> what the task's `metric_list` says of it.
+        noted: what token guides note of their responses, as the share of tokens that they wrote: neither way is better.
     """
 
     higher_is_better: Mapping[str, bool] = field(default_factory=dict)
+    noted: frozenset[str] = frozenset()
 
     def of(self, name: str) -> Way | None:
         """ "higher", "lower", or None where neither is better. What nobody says is "higher", lm-eval's default."""
@@ -41,7 +43,7 @@ class Directions:
             return MEASURED[name]
         if name in self.higher_is_better:
             return "higher" if self.higher_is_better[name] else "lower"
-        return NAMED.get(name, "higher")
+        return None if name in self.noted else NAMED.get(name, "higher")
 
     def sign(self, name: str) -> float:
         """What a figure is multiplied by so that more is better: -1 for "lower", else 1."""
@@ -49,4 +51,4 @@ class Directions:
 
     def is_said(self, name: str) -> bool:
         """Whether the direction is known, and not lm-eval's default."""
-        return name in MEASURED or name in self.higher_is_better or name in NAMED
+        return name in MEASURED or name in self.higher_is_better or name in NAMED or name in self.noted

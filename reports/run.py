@@ -110,6 +110,7 @@ def load_run(path: str | Path) -> Run:
         records[name] = pd.to_numeric(records[name], errors="coerce") if name in records else float("nan")
     records["length"] = records["response"].str.len().astype(float)
     metrics = _add_scores(records, {trial: _with_notes(raw[trial], scores[trial]) for trial in raw})
+    noted = frozenset(metrics) - {name for one in scores.values() for given in one.values() for name in given}
     numbers = records.select_dtypes("number").columns
     records[numbers] = records[numbers].replace([math.inf, -math.inf], math.nan)
     frame = pd.DataFrame(
@@ -131,7 +132,7 @@ def load_run(path: str | Path) -> Run:
         missing=missing.find(frame, records, raw, scores, FIGURES),
         config=config.read_text(encoding="utf-8") if config.exists() else "",
         manifest=manifest,
-        directions=Directions(said if isinstance(said, dict) else {}),
+        directions=Directions(said if isinstance(said, dict) else {}, noted),
         about=AboutRun.of(trials, manifest),
     )
 

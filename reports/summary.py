@@ -10,6 +10,7 @@ from reports.answer import Answer
 from reports.bootstrap import Interval, Point
 from reports.compare import Change
 from reports.compute import PASSES, Budgets
+from reports.direction import Directions
 from reports.foreign import cell as in_cell
 from reports.foreign import markdown
 from reports.naming import digits, figure_name
@@ -53,7 +54,7 @@ def as_csv(table_rows: list[Row]) -> str:
 
 def as_markdown(answer: Answer, changes: Sequence[Change] = (), beside: "GainAndTax | None" = None) -> str:
     """The answer, the methods at equal rows and equal passes, the comparisons, and the tax, for a pull request."""
-    names = shown(answer.equal_rows)
+    names = shown(answer.equal_rows, answer.directions)
     lines = [f"**{markdown(answer.sentence)}** {markdown(answer.cost)}".rstrip(), "", markdown(answer.question), ""]
     if answer.about:
         lines += [markdown("; ".join(f"{what}: {text}" for what, text in answer.about)) + ".", ""]
@@ -90,10 +91,12 @@ def as_markdown(answer: Answer, changes: Sequence[Change] = (), beside: "GainAnd
     return "\n".join(lines).rstrip() + "\n"
 
 
-def shown(table_rows: list[Row]) -> list[str]:
-    """The figures that at least one row has, in the report's order, without those that only the files hold."""
+def shown(table_rows: list[Row], directions: Directions) -> list[str]:
+    """The figures of a table, in the report's order: those that at least one row has, without those that only the files
+    hold; of what guides note of their responses, those that a quarter of the rows have."""
     names = dict.fromkeys(name for row in table_rows for name in row.figures if name not in FILES_ONLY)
-    return [name for name in names if any(row.figures.get(name) for row in table_rows)]
+    have = {name: sum(1 for row in table_rows if row.figures.get(name)) for name in names}
+    return [name for name in names if have[name] >= (len(table_rows) / 4 if name in directions.noted else 1)]
 
 
 def budget_heading(budget: float) -> str:

@@ -89,6 +89,12 @@ def test_grammars_come_from_one_library_in_one_file_and_when_they_are_asked_for(
     assert not GRAMMARS & imported(at_import(parsed(ROOT / "guiders" / "token" / "grammar.py")))
 
 
+def test_ray_is_imported_in_one_file_and_when_it_is_asked_for():
+    asking = {name(path) for room in ROOMS for path in sources(room) if "ray" in imported(ast.walk(parsed(path)))}
+    assert asking == {"harness/backends/ray.py"}
+    assert "ray" not in imported(at_import(parsed(ROOT / "harness" / "backends" / "ray.py")))
+
+
 def test_only_the_model_and_its_cache_touch_transformers_cache_classes():
     wrong = []
     for room in ROOMS:

@@ -103,7 +103,8 @@ def most_likely(
     guided: torch.Tensor | None = None,
     pair: tuple[int, int] | None = None,
 ) -> NextToken:
-    """Every row's m most likely next tokens at temperature 1, the likeliest first; nothing is drawn.
+    """Every row's m most likely next tokens at temperature 1, the likeliest first; nothing is drawn. The last of the m
+    are those of `Search.also`.
 
     Where the vocabulary has fewer, the first one comes again, with a log-probability of minus infinity.
 
@@ -116,10 +117,15 @@ def most_likely(
     guided = guider.combine(logits) if guided is None else guided
     given = guided.log_softmax(-1)
     base = logits[0][..., : guided.shape[-1]].to(guided.dtype).log_softmax(-1)
-    found = given.topk(min(m, given.shape[-1]))
-    more = m - found.indices.shape[-1]
+    also = torch.tensor(guider.search.also, dtype=torch.long, device=given.device)
+    found = given.topk(min(m - len(also), given.shape[-1]))
+    more = m - len(also) - found.indices.shape[-1]
     tokens = torch.cat([found.indices, found.indices[..., :1].expand(*found.indices.shape[:-1], more)], -1)
     log_probs = torch.nn.functional.pad(found.values.double(), (0, more), value=-torch.inf)
+    if len(also):
+        twice = (tokens[..., None] == also).any(-2)
+        log_probs = torch.cat([log_probs, given[..., also].double().masked_fill(twice, -torch.inf)], -1)
+        tokens = torch.cat([tokens, also.expand(*tokens.shape[:-1], -1)], -1)
     return NextToken(
         tokens=tokens,
         finite=torch.isfinite(found.values[..., 0]),

@@ -7,6 +7,7 @@ from guiders.search.chunk_beam import ChunkBeam
 from guiders.search.cntp import CNTP
 from guiders.search.dvts import DVTS
 from guiders.search.ends import Entropy, Punctuation, Tokens
+from guiders.search.grid_beam import GridBeam
 from guiders.search.last_of_n import LastOfN
 from guiders.search.one_of_n import OneOfN
 from guiders.search.pessimism import Pessimism
@@ -31,6 +32,7 @@ __all__ = [
     "ChunkBeam",
     "ChunkEnd",
     "Entropy",
+    "GridBeam",
     "LastOfN",
     "OneOfN",
     "Pessimism",

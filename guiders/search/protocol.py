@@ -152,6 +152,20 @@ class Search(Protocol):
         return False
 
     @property
+    def also(self) -> tuple[int, ...]:
+        """Where the search `expands`: different ids that the last of the K successors are, likely or not; one that is
+        among the likeliest already has minus infinity."""
+        return ()
+
+    def of(self, base: LM) -> "Search":
+        """The same search, with what it takes from the base's tokenizer; the guider asks for it.
+
+        Raises:
+            GuiderError: it can't be had.
+        """
+        return self
+
+    @property
     def needs_draws(self) -> bool:
         """Does it mean nothing at temperature 0, where all draws of a prompt are one? It is then refused there."""
         return False

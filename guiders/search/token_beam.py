@@ -113,7 +113,8 @@ class TokenBeam(Search):
 
     def choose(self, boundary: Boundary) -> torch.Tensor:
         """The best of the finished ones: no beam runs any more."""
-        return self._ranked(boundary.log_weights, boundary.lengths).argmax(-1)
+        rows = torch.arange(boundary.lengths.shape[1], device=boundary.lengths.device).expand_as(boundary.lengths)
+        return self._ranked(boundary, rows, boundary.log_weights).argmax(-1)
 
     def _group(self, boundary: Boundary, start: int, scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Rows and log-weights of a group's survivors, minus infinity for an empty place: ``[P, W' + done]`` each.
@@ -121,26 +122,45 @@ class TokenBeam(Search):
         Args:
             start: its first row. scores: ``[P, W'·K]`` of the rows that follow its running beams.
         """
+        going, running, ending, finished = self._split(boundary, start, scores)
+        return self._settled(boundary, start + self.each * self.successors, (going, running), (ending, finished))
+
+    def _split(self, boundary: Boundary, start: int, scores: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Rows that go on and their scores, rows that end and theirs: ``[P, W']`` each; minus infinity for no row."""
         values, places = _best(scores, 2 * self.each)
         rows = start + places
-        over, lengths = boundary.over.gather(1, rows), boundary.lengths.gather(1, rows)
-        going, kept = _best(values.masked_fill(over, -torch.inf), self.each)
+        over = boundary.over.gather(1, rows)
+        running, kept = _best(values.masked_fill(over, -torch.inf), self.each)
         ending = values.masked_fill(~over, -torch.inf)[:, : self.each]
-        held = start + torch.arange(self.each, self.each + self.done, device=rows.device) * self.successors
-        held = held.expand(len(rows), -1)
+        return rows.gather(1, kept), running, rows[:, : self.each], ending
+
+    def _settled(
+        self, boundary: Boundary, held: int, going: tuple[torch.Tensor, ...], ending: tuple[torch.Tensor, ...]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rows and log-weights of what goes on, unless that has stopped, then of the best responses that are finished.
+
+        Args:
+            held: the row of the first response that is finished already. going, ending: rows and scores.
+        """
+        (rows, running), (ended, finished) = going, ending
+        before = held + torch.arange(self.done, device=rows.device).expand(len(rows), -1) * self.successors
         empty = boundary.chunks[:, None] == 1
-        weights = torch.cat([boundary.log_weights.gather(1, held).masked_fill(empty, -torch.inf), ending], 1)
-        ended = torch.cat([held, rows[:, : self.each]], 1)
-        ranks, places = _best(self._ranked(weights, boundary.lengths.gather(1, ended)), self.done)
-        weights, ended = weights.gather(1, places), ended.gather(1, places)
+        weights = torch.cat([boundary.log_weights.gather(1, before).masked_fill(empty, -torch.inf), finished], 1)
+        ended = torch.cat([before, ended], 1)
+        ranks, places = _best(self._ranked(boundary, ended, weights), self.done)
         worst = ranks[:, -1:]
         stop = ~worst.isneginf()
         if self.patience is None:
-            stop = stop & (self._ranked(going[:, :1], lengths.gather(1, kept[:, :1])) <= worst)
-        running = going.masked_fill(stop, -torch.inf)
-        return torch.cat([rows.gather(1, kept), ended], 1), torch.cat([running, weights], 1)
+            now = self._by_length(running, boundary.lengths.gather(1, rows))
+            stop = stop & (now.amax(1, keepdim=True) <= worst)
+        running = running.masked_fill(stop, -torch.inf)
+        return torch.cat([rows, ended.gather(1, places)], 1), torch.cat([running, weights.gather(1, places)], 1)
 
-    def _ranked(self, log_weights: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    def _ranked(self, boundary: Boundary, rows: torch.Tensor, log_weights: torch.Tensor) -> torch.Tensor:
+        """What finished responses, these rows, are ranked by."""
+        return self._by_length(log_weights, boundary.lengths.gather(1, rows))
+
+    def _by_length(self, log_weights: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """``log p / length^penalty``."""
         return log_weights / lengths.clamp_min(1).double() ** self.length_penalty
 

@@ -1,1 +1,1 @@
-"""Where blocks of prompts are decoded: in this process; by other workers once a backend for them is added."""
+"""Where blocks of prompts are decoded and their responses scored: in this process, or by workers on many GPUs."""

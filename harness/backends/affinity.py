@@ -1,24 +1,24 @@
-"""Which block a worker gets next: one whose models it has loaded already, where there is one."""
+"""Which item a worker gets next: one whose models it has loaded already, where there is one."""
 
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from harness.backends.protocol import Block
+from harness.backends.protocol import Batch, Item
 from harness.models.assemble import places
 
 
 class Queue:
-    """Blocks that wait, drawn from an iterable as there is room.
+    """Items that wait, drawn from an iterable as there is room.
 
     Args:
-        blocks: all of them, in the order in which they are wanted. window: blocks that are looked at at once.
+        items: all of them, in the order in which they are wanted. window: items that are looked at at once.
     """
 
-    def __init__(self, blocks: Iterable[Block], window: int):
-        self._source: Iterator[Block] | None = iter(blocks)
+    def __init__(self, items: Iterable[Item], window: int):
+        self._source: Iterator[Item] | None = iter(items)
         self._window = window
-        self._waiting: list[tuple[Block, frozenset[str]]] = []
+        self._waiting: list[tuple[Item, frozenset[str]]] = []
         self._loaded: dict[int, set[str]] = {}
 
     @property
@@ -26,8 +26,8 @@ class Queue:
         self._draw()
         return not self._waiting
 
-    def next_for(self, worker: int) -> Block | None:
-        """The first block for which the worker lacks the fewest models; of equals, one that few workers could take
+    def next_for(self, worker: int) -> Item | None:
+        """The first item for which the worker lacks the fewest models; of equals, one that few workers could take
         instead. None where nothing waits."""
         self._draw()
         if not self._waiting:
@@ -39,13 +39,13 @@ class Queue:
             lacking = self._waiting[place][1] - loaded
             return len(lacking), sum(holders[model] for model in lacking), place
 
-        block, models = self._waiting.pop(min(range(len(self._waiting)), key=cost))
+        item, models = self._waiting.pop(min(range(len(self._waiting)), key=cost))
         loaded |= models
-        return block
+        return item
 
-    def put_back(self, block: Block) -> None:
-        """A block whose worker died comes first."""
-        self._waiting.insert(0, (block, _models(block)))
+    def put_back(self, item: Item) -> None:
+        """An item whose worker died comes first."""
+        self._waiting.insert(0, (item, _models(item)))
 
     def forget(self, worker: int) -> None:
         """The worker died, and with it the models that it had loaded."""
@@ -53,12 +53,14 @@ class Queue:
 
     def _draw(self) -> None:
         while self._source is not None and len(self._waiting) < self._window:
-            block = next(self._source, None)
-            if block is None:
+            item = next(self._source, None)
+            if item is None:
                 self._source = None
             else:
-                self._waiting.append((block, _models(block)))
+                self._waiting.append((item, _models(item)))
 
 
-def _models(block: Block) -> frozenset[str]:
-    return frozenset(json.dumps(spec, sort_keys=True) for _, spec in places(block.guider))
+def _models(item: Item) -> frozenset[str]:
+    if isinstance(item, Batch):
+        return frozenset([repr(item.model)])
+    return frozenset(json.dumps(spec, sort_keys=True) for _, spec in places(item.guider))

@@ -1,11 +1,13 @@
-"""What a backend is: blocks of prompts in, their generations out."""
+"""What a backend is: blocks of prompts in, their generations out; responses in, their rewards out."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from harness.errors import UserError
+
 if TYPE_CHECKING:
-    from guiders import Generation, Sampling
+    from guiders import Sampling
 
 
 @dataclass(frozen=True)
@@ -45,23 +47,77 @@ class Block:
     prompts: tuple[Asked, ...] = field(repr=False)
     sampling: "Sampling"
 
+    @property
+    def label(self) -> str:
+        """What messages call it; no other item of a run is called so."""
+        return f"{self.trial}, prompts {self.start} to {self.start + len(self.prompts) - 1}"
 
-class Backend(Protocol):
-    """Decodes blocks.
 
-    The generations of a block are a function of the block alone: neither the other blocks, nor their order, nor the
-    worker changes them.
+@dataclass(frozen=True)
+class RewardModelSpec:
+    """A reward model, as `harness.judges.reward_model.RewardModel` takes it; plain values.
+
+    Attributes:
+        path: a folder or a hub name. device: "cpu", "cuda". template: with {prompt} and {response}; None: the
+            tokenizer's chat template, or a pair of texts without one. option: what messages call it.
     """
 
-    def decode(self, blocks: Iterable[Block]) -> "Iterator[tuple[Block, list[Generation]]]":
-        """Every block with generations of its prompts; ``Generation.index`` is the prompt's place in the block.
+    path: str
+    revision: str | None = None
+    device: str = "cpu"
+    template: str | None = None
+    option: str = "judge.model"
 
-        A block may come in several parts, and a generation twice, where a worker died in between. Blocks may come back
+
+@dataclass(frozen=True)
+class Batch:
+    """A work item: (prompt, response) pairs that a reward model reads in one forward pass.
+
+    It holds plain values only, so that it can be sent to another process.
+
+    Attributes:
+        trial: the id of the trial whose responses they are, or a word for what asks.
+        model: scores them.
+        places: of the pairs, among all that were to be scored; the first one is in no other batch.
+    """
+
+    trial: str
+    model: RewardModelSpec = field(repr=False)
+    places: tuple[int, ...]
+    pairs: tuple[tuple[str, str], ...] = field(repr=False)
+
+    @property
+    def label(self) -> str:
+        """What messages call it; no other item of a run is called so."""
+        return f"{self.trial}, {len(self.places)} rewards of {self.model.path}, that of response {self.places[0]} first"
+
+
+Item = Block | Batch
+
+
+class LeftOut(UserError):
+    """Items that could not be worked on; told when everything else is done."""
+
+
+class Backend(Protocol):
+    """Decodes blocks and scores batches.
+
+    What comes of an item is a function of the item alone: neither the other items, nor their order, nor the worker
+    changes it.
+    """
+
+    def run(self, items: Iterable[Item]) -> Iterator[tuple[Item, list[Any]]]:
+        """Every item with what comes of it: a block with generations of its prompts, where ``Generation.index`` is the
+        prompt's place in the block; a batch with its rewards, in the pairs' order.
+
+        A block may come in several parts, and a generation twice, where a worker died in between. Items may come back
         in another order than they were given. They are drawn from the iterable as there is room
-        for them: what the caller does between two results is done before the serial backend draws the next block.
+        for them: what the caller does between two results is done before the serial backend draws the next item.
 
         Raises:
-            GuiderError: what the guider refuses, such as a prompt that fills a model's context.
+            GuiderError: what the guider refuses, such as a prompt that fills a model's context; what the reward model
+                does.
+            LeftOut: at the end, where an item was given up.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""What decodes blocks in a process of its own, whoever started the process: models are loaded once and kept."""
+"""What works in a process of its own, whoever started the process: models are loaded once and kept."""
 
 import os
 import socket
@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.backends.protocol import Block
+from harness.backends.protocol import Batch, Block, Item
+from harness.backends.serial import generated
 
 if TYPE_CHECKING:
     from guiders import Generation
+    from harness.judges.reward_model import RewardModels
     from harness.models.pool import Pool
 
 
@@ -43,7 +45,7 @@ class Refusal:
 
 
 class Worker:
-    """Decodes blocks; made in its own process."""
+    """Decodes blocks and scores batches; made in its own process."""
 
     def __init__(self, settings: WorkerSettings):
         import torch
@@ -52,6 +54,7 @@ class Worker:
         torch.set_num_threads(settings.threads)
         self.settings = settings
         self._pool: Pool | None = None
+        self._rewards: RewardModels | None = None
 
     def about(self) -> dict:
         """Who this is: host, process, the GPUs that it sees."""
@@ -60,30 +63,29 @@ class Worker:
         gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
         return {"host": socket.gethostname(), "pid": os.getpid(), "gpus": gpus}
 
-    def decode(self, block: Block) -> "Iterator[tuple[Generation, float] | Refusal]":
-        """A block's generations as they are done, each with the seconds since the one before; or a refusal."""
-        from guiders import generate
-
+    def run(self, item: Item) -> "Iterator[tuple[Generation | list[float], float] | Refusal]":
+        """A block's generations as they are done, or a batch's rewards at once, each answer with the seconds since the
+        one before; or a refusal."""
         began = time.perf_counter()
         try:
-            guider = self._loaded().guider(block.guider)
-            for generation in generate(
-                guider,
-                [one.prompt for one in block.prompts],
-                block.sampling,
-                self.settings.batch_tokens,
-                self.settings.trace,
-                on_long_prompt=self.settings.on_long_prompt,
-                memory=self.settings.memory,
-                documents=[one.document for one in block.prompts],
-            ):
+            for answer in [self._scored(item)] if isinstance(item, Batch) else self._decoded(item):
                 now = time.perf_counter()
-                yield generation, now - began
+                yield answer, now - began
                 began = now
         except ValueError as error:
             if not hasattr(error, "exit_code"):
                 raise
             yield Refusal(str(error), error.exit_code)
+
+    def _decoded(self, block: Block) -> "Iterator[Generation]":
+        options = (self.settings.batch_tokens, self.settings.trace, self.settings.on_long_prompt, self.settings.memory)
+        return generated(self._loaded().guider(block.guider), block.prompts, block.sampling, *options)
+
+    def _scored(self, batch: Batch) -> list[float]:
+        from harness.judges.reward_model import RewardModels
+
+        self._rewards = self._rewards or RewardModels()
+        return self._rewards.of(batch.model).score(batch.pairs)
 
     def _loaded(self) -> "Pool":
         from harness.models.pool import Pool, Resolver

@@ -6,8 +6,7 @@ from datetime import UTC, datetime
 
 import torch
 
-from guiders import Guider, GuiderError, Sampling, generate
-from guiders.guider import Generation
+from guiders import Generation, Guider, GuiderError, Sampling, generate
 from harness.bench.clocks import timed
 from harness.bench.machine import machine
 from harness.bench.models import Models
@@ -17,13 +16,6 @@ from harness.bench.variants import UNBOUNDED, rows_of
 REFERENCE = "chunk_explicit"
 RATES = ("seconds", "answer_tokens_per_second", "row_tokens_per_second", "share", "positions_per_row_token",
          "peak_bytes")  # fmt: skip
-    "seconds",
-    "answer_tokens_per_second",
-    "row_tokens_per_second",
-    "share",
-    "positions_per_row_token",
-    "peak_bytes",
-)
 
 
 def compared(spec: Bench, say: Callable[[str], None]) -> dict:

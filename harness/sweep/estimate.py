@@ -1,5 +1,6 @@
 """What ``--dry-run`` prints: the trials, what of them is recorded, and how long the rest will take."""
 
+import math
 from collections import defaultdict
 from statistics import fmean
 
@@ -71,12 +72,32 @@ def _time(plan: Plan, first: list[float], second: list[float]) -> str:
 
 
 def _not_known(plan: Plan) -> str:
-    """What can be said of the time before the first samples are recorded."""
-    sweep = plan.sweep
-    asked = requirements.prompts(sweep)
-    found = asked and requirements.seconds(sweep, plan.settings, requirements.models(sweep, plan.settings), asked)
-    roughly = f", {duration(found)} by the sizes of the models" if found else ""
-    return f"not known until the first samples are recorded{roughly}"
+    """What can be said of the time before the first samples are recorded: by the sizes of the models."""
+    sweep, said = plan.sweep, "not known until the first samples are recorded"
+    asked, needs = requirements.prompts(sweep), requirements.models(sweep, plan.settings)
+    each = [requirements.of_response(sweep, setting, needs) for setting in plan.settings]
+    if asked is None or None in each:
+        return said
+    floor = " (at least: a floor of an H200)" if requirements.is_floor(sweep) else ""
+    stages = _stages_by_size(plan, asked, [one or 0.0 for one in each])
+    return f"{said}; by the sizes of the models{floor} {_time(plan, *stages)}"
+
+
+def _stages_by_size(plan: Plan, asked: int, each: list[float]) -> tuple[list[float], list[float]]:
+    """The seconds of every block of both stages; in the second, each method's mean over its settings.
+
+    Args:
+        asked: prompts of the test split. each: seconds of a response, by setting.
+    """
+    sweep, settings = plan.sweep, plan.settings
+    dev = sweep.task.n_dev or math.ceil(asked / 2)
+    samples = dev * len(sweep.select.seeds) if plan.selects else asked * len(sweep.seeds)
+    first = [block for seconds in each for block in _blocks(samples, seconds, sweep.block)]
+    second: list[float] = []
+    for method in {setting.method: None for setting in settings} if plan.selects else ():
+        mean = fmean(one for one, setting in zip(each, settings, strict=True) if setting.method == method)
+        second += _blocks(asked * len(sweep.seeds), mean, sweep.block)
+    return first, second
 
 
 def _memory(plan: Plan) -> list[str]:

@@ -95,6 +95,8 @@ class Stages:
         self.generated = 0
         self.rejected = RejectedRows(plan.run)
         self._runner: Runner | None = None
+        if judging and plan.sweep.backend.name != "serial":
+            judging.rewards.elsewhere = lambda batches: self._start().backend.run(batches)
 
     def run(self, jobs: Sequence[Job], name: str) -> None:
         """Do what is missing of some jobs; a complete job costs the reading of its files."""

@@ -3,14 +3,15 @@
 import hashlib
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from harness.adapters.lm_eval_recorded import RecordedLM
 from harness.adapters.lm_eval_sampling import sampling_of
 from harness.adapters.lm_eval_tasks import LoadedTask, TaskPrompts
-from harness.backends.protocol import Backend, Block
+from harness.backends.protocol import Backend, LeftOut
 from harness.backends.serial import Serial
 from harness.config.nearest import nearest
 from harness.config.prompt_step import OVER_LENGTH
@@ -20,6 +21,7 @@ from harness.models.assemble import document_field
 from harness.models.pool import Pool
 from harness.progress import Display
 from harness.records.manifest import Manifest
+from harness.sweep.flow import Flow, Running
 from harness.sweep.gold import METRIC as GOLD
 from harness.sweep.gold import with_gold_reward
 from harness.sweep.plan import Job, Plan
@@ -53,12 +55,12 @@ class Runner:
     ):
         self.plan, self.manifest, self.progress = plan, manifest, progress
         sweep = plan.sweep
+        self._rewards = rewards or RewardModels()
         self.backend = backend or self._configured()
         elsewhere = sweep.backend.name != "serial"  # tokenizers are read here, weights where they are used
         self.pool = Pool(plan.resolver, "cpu" if elsewhere else sweep.device)
         self._tasks: dict[str, LoadedTask] = {}
         self._prompts: dict[tuple[str, str, int, str | None], TaskPrompts] = {}
-        self._rewards = rewards or RewardModels()
         self._gold: RewardModel | None = None
 
     def _configured(self) -> Backend:
@@ -66,7 +68,7 @@ class Runner:
         memory = None if sweep.memory is None else int(sweep.memory * 1e9)
         how = (sweep.batch_tokens, sweep.record.trace, sweep.task.on_long_prompt, memory)
         if sweep.backend.name == "serial":
-            return Serial(self.guider, *how)
+            return Serial(self.guider, *how, rewards=self._rewards)
         from harness.backends.ray import Ray
         from harness.backends.worker import WorkerSettings
 
@@ -134,28 +136,19 @@ class Runner:
 
     def run(self, jobs: Sequence[Job]) -> int:
         """Decode, record and score what some jobs lack; the number of new samples."""
-        running: dict[str, _Running] = {}
-
-        def blocks() -> Iterator[Block]:
-            for number, job in enumerate(jobs, 1):
-                recorder, sampling = self._asked(job)
-                running[job.trial.id] = _Running(job, recorder, f"{number}/{len(jobs)}", time.perf_counter())
-                self.progress.begin(f"{number}/{len(jobs)} {job.label}")
-                if recorder.is_complete:
-                    self._finish(running.pop(job.trial.id))
-                else:
-                    yield from recorder.blocks(job.setting.config, sampling)
-
-        generated = 0
-        for block, generations in self.backend.decode(blocks()):
-            at = running.get(block.trial)
-            if at is None:  # decoded again, as its worker died, when the trial had all it lacked
-                continue
-            new = at.recorder.add(block, generations)
-            self.progress.advance(new, self.backend.status())
-            generated += new
-            if at.recorder.is_complete:
-                self._finish(running.pop(block.trial))
+        flow = Flow(jobs, self._asked, self._gold, self._finish, self.progress)
+        generated, items, left_out = 0, flow.items(), None
+        while (first := next(items, None)) is not None:
+            try:
+                for item, found in self.backend.run(chain([first], items)):
+                    new = flow.take(item, found)
+                    self.progress.advance(new, self.backend.status())
+                    generated += new
+            except LeftOut as error:  # all else is done first
+                left_out = left_out or error
+            items = flow.batches()  # of what was decoded last
+        if left_out is not None:
+            raise left_out
         return generated
 
     def guider(self, config: dict) -> "Guider":
@@ -204,7 +197,7 @@ class Runner:
         prompts, left = [prompt for prompt, _ in lacking], [at for _, at in lacking]
         return ToDecode(job, self.guider(job.setting.config), sampling, prompts, left)
 
-    def _finish(self, at: "_Running") -> None:
+    def _finish(self, at: "Running") -> None:
         """Score a trial's recorded responses through lm-eval, and note its prompts in the manifest."""
         sweep, run, trial = self.plan.sweep, self.plan.run, at.job.trial
         task = self._tasks[at.job.file.name]
@@ -212,7 +205,7 @@ class Runner:
         model = RecordedLM(self.guider(at.job.setting.config).base, responses, trial.row(False))
         scored = task.evaluate(model, sweep.task, documents(task.distinct, trial.split, at.job))
         if self._gold is not None:
-            scored = with_gold_reward(scored, responses, self._gold)
+            scored = with_gold_reward(scored, at.by_prompt)
         scored = sweep.prompt.with_violations(scored, responses)
         record_scores(run, trial, scored, self.plan.scorer(at.job))
         self.progress.done(f"{at.place} {at.job.label}", time.perf_counter() - at.began)
@@ -224,16 +217,6 @@ class Runner:
             self.plan.dataset(at.job), len(texts), hashlib.sha256("\0".join(texts).encode()).hexdigest(), task.repeated
         )
         self.manifest.write()
-
-
-@dataclass(frozen=True)
-class _Running:
-    """A job of which blocks are being decoded; ``place`` is its number, as in ``3/17``."""
-
-    job: Job
-    recorder: Recorder
-    place: str
-    began: float
 
 
 def _directions(tasks: dict[str, LoadedTask]) -> dict[str, bool]:

@@ -17,8 +17,10 @@ from harness.trials.trial import Setting
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 BATCH_TOKENS = 1 << 15  # the decoder's own default
 PROMPTS = {"alpaca_eval": 805, "tldr": 1000, "reviews": 128}
-# of a device's arithmetic that decoding of many rows reaches, floating-point operations a second
-RATES = {"cpu": 2e10, "cuda": 5e13, "mps": 2e12}
+# Floating-point operations a second that decoding of many rows reaches; of a GPU, the most that an H200 can do in 16
+# bits by its data sheet, as no figure of ours is measured yet.
+RATES = {"cpu": 2e10, "cuda": 9.9e14, "mps": 2e12}
+BANDWIDTH = {"cuda": 4.8e12}  # bytes a second of an H200's memory, by its data sheet
 
 
 @dataclass(frozen=True)
@@ -125,27 +127,60 @@ def seconds(
 
     Args:
         asked: prompts of the test split.
-        pace: (method, rows) -> seconds of a response, as measured (`harness.doctor.pace`). Where it is None, two
-            operations per parameter and token of every row, at a rate that decoding reaches on such a device.
+        pace: (method, rows) -> seconds of a response, as measured (`harness.doctor.pace`); None: by `of_response`.
     """
     tokens = limit(sweep)
     if tokens is None or any(need.memory is None for need in needs):
         return None
-    memory_of = {need.path: need.memory or 0 for need in needs}
-    rate = RATES.get(sweep.device.partition(":")[0], RATES["cpu"])
     by_method: dict[str, list[float]] = {}
     for setting in settings:
-        if pace is not None:
-            each = pace[setting.method, setting.rows]
-        else:
-            used = [(spec["path"], BYTES[spec["dtype"]]) for _, spec in places(setting.config)]
-            each = 2 * sum(memory_of[path] / width for path, width in used) * tokens * setting.rows / rate
-        by_method.setdefault(setting.method, []).append(each)
+        each = of_response(sweep, setting, needs) if pace is None else pace[setting.method, setting.rows]
+        by_method.setdefault(setting.method, []).append(each or 0.0)
     everything = sum(map(sum, by_method.values()))
     if not sweep.select.metric:
         return asked * len(sweep.seeds) * everything
     dev = (sweep.task.n_dev or math.ceil(asked / 2)) * len(sweep.select.seeds)
     return dev * everything + asked * len(sweep.seeds) * sum(map(fmean, by_method.values()))
+
+
+def of_response(sweep: Sweep, setting: Setting, needs: list[ModelNeed]) -> float | None:
+    """Seconds of a response by the sizes of its models; None where a size or the limit of a response is not known.
+
+    Two operations per parameter and token of every row, at a rate that decoding reaches on such a device. On a GPU this
+    is a floor: its rate is the data sheet's, and no step takes less than reading weights once for all prompts that are
+    decoded together, those of a value once a chunk. Keys and values, and what the host does, come on top.
+    """
+    tokens, memory_of = limit(sweep), {need.path: need.memory for need in needs}
+    used = [(memory_of[spec["path"]], BYTES[spec["dtype"]]) for _, spec in places(setting.config)]
+    if tokens is None or any(memory is None for memory, _ in used):
+        return None
+    device, together = sweep.device.partition(":")[0], _together(sweep, setting, tokens)
+    operations = 2 * sum((memory or 0) / width for memory, width in used) * together * setting.rows
+    step = operations / RATES.get(device, RATES["cpu"])
+    if device in BANDWIDTH:
+        stepping = {spec["path"] for place, spec in places(setting.config) if not place.startswith("value.")}
+        seldom = {spec["path"] for _, spec in places(setting.config)} - stepping
+        read: float = sum(memory_of[path] or 0 for path in stepping)
+        read += sum(memory_of[path] or 0 for path in seldom) / _chunk(setting, tokens)
+        step = max(step, read / BANDWIDTH[device])
+    return step * tokens / together
+
+
+def _together(sweep: Sweep, setting: Setting, tokens: int) -> int:
+    """Prompts that are decoded at a time at most, as `harness.sweep.room.wanted` counts those of no length."""
+    survivors = min((setting.config.get("search") or {}).get("width") or setting.rows, setting.rows)
+    held = survivors * (tokens + setting.rows // survivors * _chunk(setting, tokens))
+    return max(1, min(sweep.block, (sweep.batch_tokens or BATCH_TOKENS) // held))
+
+
+def _chunk(setting: Setting, tokens: int) -> int:
+    """Tokens between two choices of a search."""
+    return min((setting.config.get("search") or {}).get("length") or tokens, tokens)
+
+
+def is_floor(sweep: Sweep) -> bool:
+    """Whether `of_response` gives a lower bound of the time, and not an estimate."""
+    return sweep.device.partition(":")[0] in BANDWIDTH
 
 
 def limit(sweep: Sweep) -> int | None:

@@ -14,7 +14,7 @@ def table(report: "Report") -> str:
     """The answer and one line per setting on the reported split; nothing in it can steer the terminal."""
     answer = report.answer
     rows = [row for row in report.rows if row.split == answer.reported_on]
-    names = [name for name in shown(rows) if name != "value"]
+    names = [name for name in shown(rows, answer.directions) if name != "value"]
     lines = [["", "setting", *(answer.heading(name, judged=False) for name in names)]]
     for row in rows:
         lines.append(["*" if row is answer.best else "", row.setting.label, *(cell(row, name) for name in names)])

@@ -21,9 +21,9 @@ class LastFirst(Backend):
     def __init__(self, serial: Serial):
         self.serial, self.blocks = serial, []
 
-    def decode(self, blocks):
-        self.blocks = pickle.loads(pickle.dumps(list(blocks)))
-        yield from self.serial.decode(reversed(self.blocks))
+    def run(self, items):
+        self.blocks = pickle.loads(pickle.dumps(list(items)))
+        yield from self.serial.run(reversed(self.blocks))
 
 
 def swept(overrides, folder, backend=None) -> tuple[dict, dict, int]:
@@ -66,8 +66,8 @@ def test_a_block_that_lost_a_record_is_decoded_whole_and_only_that_record_is_add
     asked = []
 
     class Watched(LastFirst):
-        def decode(self, blocks):
-            for block, found in self.serial.decode(blocks):
+        def run(self, items):
+            for block, found in self.serial.run(items):
                 asked.append((block.trial, block.start, len(block.prompts)))
                 yield block, found
 

@@ -1,9 +1,8 @@
 """The driver of a Ray sweep is killed HARNESS_KILLS (2) times: the run that ends has every record once."""
 
+import multiprocessing
 import os
 import random
-import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -12,32 +11,52 @@ import pytest
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'ivg-harness[ray]'")
 
-from test_ray import rows, swept
+from test_ray import SMALL, differences, rows, swept
 
-ROOT = Path(__file__).resolve().parents[2]
 KILLS = int(os.environ.get("HARNESS_KILLS", "2"))
+TOTAL = 3 * 3 + 3 * 3 * 2  # records: three methods on the dev prompts, and on the test prompts with two seeds
 
 
 @pytest.mark.timeout(300 + 60 * KILLS)
 def test_a_driver_killed_at_random_moments_leaves_the_records_of_a_serial_run(tiny, tmp_path):
     run, moments = tmp_path / "run", random.Random(7)
-    command = [sys.executable, "-m", "harness", "sweep", f"run_dir={run}", *tiny, "backend=ray", "block=1"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    options, killed = [*tiny, *SMALL, "seeds=[0,1]", "block=1"], 0
     for kill in range(KILLS):
-        process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
-        wanted = (kill + 1) * 24 // (KILLS + 1)  # records of some 72, so that every kill finds some work done
-        while process.poll() is None and recorded(run) < wanted:
-            time.sleep(0.05)
-        time.sleep(moments.uniform(0, 0.3))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process = driver(run, options)
+        wanted = (kill + 1) * TOTAL // (KILLS + 1)  # so that every kill finds some work done and some left
+        while process.is_alive() and recorded(run) < wanted:
+            time.sleep(0.02)
+        if kill == 0 and process.is_alive():
+            second = driver(run, options)
+            second.join()
+            assert second.exitcode == 2  # one driver at a time
+        time.sleep(moments.uniform(0, 0.1))
+        process.kill()
+        process.join()
+        killed += process.exitcode < 0
     before = recorded(run)
-    assert (
-        subprocess.run(command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, check=False).returncode == 0
-    )
-    assert 0 < before < recorded(run)
-    assert swept(tmp_path / "serial", *tiny, "block=1") == 0
-    assert rows(run) == rows(tmp_path / "serial")
+    print(f"drivers killed: {killed}, records at the last kill: {before}")
+    last = driver(run, options)
+    last.join()
+    assert last.exitcode == 0
+    assert before > 0
+    assert killed
+    assert recorded(run) == TOTAL
+    assert swept(tmp_path / "serial", *options) == 0
+    assert not differences(rows(run), rows(tmp_path / "serial"))
+
+
+def driver(run: Path, options: list[str]) -> multiprocessing.Process:
+    """A process of its own that sweeps; what it imports was imported once, by the server that forks it."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["harness.sweep.run", "harness.sweep.runner", "harness.backends.ray", "ray"])
+    process = context.Process(target=sweep, args=(run, options))
+    process.start()
+    return process
+
+
+def sweep(run: Path, options: list[str]) -> None:
+    sys.exit(swept(run, *options, "backend=ray"))
 
 
 def recorded(run: Path) -> int:

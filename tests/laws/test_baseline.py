@@ -66,7 +66,7 @@ def test_best_of_n_wins_n_of_n_plus_one(n, tmp_path):
         recorder = Recorder(run, trial, [Asked(prompt, prompt) for prompt in PROMPTS], 512)
         sampling = sampling_of({"until": []}, trial.sampling, trial.seed)
         backend = Serial(lambda config: guiders[config["name"]])
-        for block, generations in backend.decode(recorder.blocks({"name": method}, sampling)):
+        for block, generations in backend.run(recorder.blocks({"name": method}, sampling)):
             recorder.add(block, generations)
         texts = [recorder.responses[prompt] for prompt in PROMPTS]
         # so large that the judge's sigmoid is a comparison
