@@ -14,8 +14,6 @@ from harness.bench.settings import Bench
 from harness.bench.variants import UNBOUNDED, rows_of
 
 REFERENCE = "chunk_explicit"
-RATES = ("seconds", "answer_tokens_per_second", "row_tokens_per_second", "share", "positions_per_row_token",
-         "peak_bytes")  # fmt: skip
 
 
 def compared(spec: Bench, say: Callable[[str], None]) -> dict:
@@ -44,8 +42,7 @@ def compared(spec: Bench, say: Callable[[str], None]) -> dict:
             one["share"] = one["row_tokens_per_second"] / rounds[REFERENCE][index]["row_tokens_per_second"]
             say(f"round {index + 1}: {method}: {one['seconds']:.1f} s")
     for method, runs in rounds.items():
-        sizes = {name: runs[0][name] for name in ("rows", "prompts")}
-        figures[method] = sizes | {name: statistics.median(run[name] for run in runs) for name in RATES}
+        figures[method] = {name: statistics.median(run[name] for run in runs) for name in runs[0]}
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine(device),

@@ -227,17 +227,14 @@ def test_an_address_where_no_cluster_answers_is_one_line_at_once(cluster, tiny, 
     assert line.startswith(f"error: backend.address=127.0.0.1:{port}: no Ray cluster answers (")
 
 
-class Broken:
-    """A worker of a node that lacks a package."""
-
-    def __init__(self, settings):
-        raise ImportError("No module named 'torch'")
-
-    def about(self):
-        return {}
-
-
 def test_a_worker_that_cannot_start_is_one_line_and_no_hang(cluster):
+    class Broken:
+        def __init__(self, settings):
+            raise ImportError("No module named 'torch'")
+
+        def about(self):
+            return {}
+
     backend = Ray(BackendSpec(name="ray", workers=1), WorkerSettings("cpu", 1, None, False, "error", None), Broken)
     with pytest.raises(UserError, match=r"^backend=ray: a worker does not start: .*No module named 'torch'$") as error:
         list(backend.run([Block("t", {}, 0, (), Sampling())]))
