@@ -94,7 +94,7 @@ def _beside(figures: dict) -> Table:
             continue
         numbers = (one["answer_tokens_per_second"], one["row_tokens_per_second"])
         rates = [f"{number:.0f}" for number in numbers]
-        _add(table, method, str(one["rows"]), str(one["prompts"]), *rates, f"{one['share']:.2f}",
+        _add(table, method, f"{one['rows']:.0f}", f"{one['prompts']:.0f}", *rates, f"{one['share']:.2f}",
              f"{one['positions_per_row_token']:.1f}", "")  # fmt: skip
     return table
 
