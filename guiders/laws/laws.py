@@ -29,6 +29,8 @@ from guiders.search import BestOfN, ChunkBeam, Sample
 from guiders.token.guidance import Guidance, SoFar
 from guiders.value import Chunk
 
+Together = list[Generation] | None  # what `decode` makes of the same arguments, where it is known
+
 
 def check(guider: Guider, prompts: Sequence, sampling: Sampling, tolerance: float = 1e-6) -> None:
     """Every law that applies to this guider.
@@ -39,9 +41,10 @@ def check(guider: Guider, prompts: Sequence, sampling: Sampling, tolerance: floa
     off_equals_base(guider, prompts, sampling)
     greedy_equals_transformers(guider, prompts, sampling.max_new_tokens)
     cached_logits_equal_formula(guider, prompts, sampling, tolerance)
-    batch_mates_do_not_matter(guider, prompts, sampling)
-    threads_do_not_matter(guider, prompts, sampling)
-    arrival_does_not_matter(guider, prompts, sampling)
+    together = decode(guider, prompts, sampling)
+    batch_mates_do_not_matter(guider, prompts, sampling, together)
+    threads_do_not_matter(guider, prompts, sampling, together)
+    arrival_does_not_matter(guider, prompts, sampling, together)
     ended_takes_one_slot(guider, prompts, sampling)
     if guider.value is not None:
         if not getattr(guider.value, "together", False):
@@ -118,9 +121,9 @@ def cached_logits_equal_formula(guider: Guider, prompts: Sequence, sampling: Sam
             )
 
 
-def batch_mates_do_not_matter(guider: Guider, prompts: Sequence, sampling: Sampling) -> None:
+def batch_mates_do_not_matter(guider: Guider, prompts: Sequence, sampling: Sampling, together: Together = None) -> None:
     """A prompt alone, among others, in another order, or in a batch of one slot: the same response."""
-    together = decode(guider, prompts, sampling)
+    together = together or decode(guider, prompts, sampling)
     for generation in decode(guider, prompts, sampling, batch_tokens=1):
         _equal(generation, together[generation.index], "one slot and all together")
     for generation in generate(guider, list(prompts)[::-1], sampling):
@@ -128,14 +131,14 @@ def batch_mates_do_not_matter(guider: Guider, prompts: Sequence, sampling: Sampl
         _equal(replace(generation, index=mate.index), mate, "reversed order and the given one")
 
 
-def threads_do_not_matter(guider: Guider, prompts: Sequence, sampling: Sampling) -> None:
+def threads_do_not_matter(guider: Guider, prompts: Sequence, sampling: Sampling, together: Together = None) -> None:
     """Two threads at once, of two guiders that share a base: each writes what it writes alone."""
     guiders = (guider, Guider(guider.base, token=guider.token))
-    alone = [decode(one, prompts, sampling) for one in guiders]
-    together = threading.Barrier(len(guiders))
+    alone = [together or decode(guider, prompts, sampling), decode(guiders[1], prompts, sampling)]
+    start = threading.Barrier(len(guiders))
 
     def at_once(one: Guider) -> list[Generation]:
-        together.wait()
+        start.wait()
         return decode(one, prompts, sampling)
 
     with ThreadPoolExecutor(len(guiders)) as pool:
@@ -144,9 +147,9 @@ def threads_do_not_matter(guider: Guider, prompts: Sequence, sampling: Sampling)
                 _equal(one, other, "a thread beside another one and alone")
 
 
-def arrival_does_not_matter(guider: Guider, prompts: Sequence, sampling: Sampling) -> None:
+def arrival_does_not_matter(guider: Guider, prompts: Sequence, sampling: Sampling, together: Together = None) -> None:
     """A prompt that comes late, to others of other limits, or to slots that grow for it: the response it has alone."""
-    together = decode(guider, prompts, sampling)
+    together = together or decode(guider, prompts, sampling)
     engine, found = Engine(guider), []
     asked = {}
     shorter = replace(sampling, max_new_tokens=max(1, sampling.max_new_tokens // 2))
@@ -277,13 +280,10 @@ def whole_value(guider: Guider, prompt: object, tokens: list[int], ended: bool, 
 
 
 def _uncached(lm: LM, prompt: list[int], tokens: list[int]) -> torch.Tensor:
-    """Logits ``[n, V]`` before every token of the response, each from a text of its own."""
-    texts = [prompt + tokens[:i] for i in range(len(tokens))]
+    """Logits ``[n, V]`` before every token of the response, in one pass over the whole text."""
+    text = torch.tensor([prompt + tokens[:-1]], device=lm.device)
     with exclusive(lm.model):
-        logits = [
-            lm.model(input_ids=torch.tensor([text], device=lm.device), use_cache=False).logits[0, -1] for text in texts
-        ]
-    return torch.stack(logits)
+        return lm.model(input_ids=text, use_cache=False).logits[0, len(prompt) - 1 :]
 
 
 def _equal(one: Generation, other: Generation, what: str) -> None:

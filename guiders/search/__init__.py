@@ -14,6 +14,7 @@ from guiders.search.pessimism import Pessimism
 from guiders.search.phi_decoding import PhiDecoding
 from guiders.search.protocol import Boundary, ChunkEnd, Search, Selection
 from guiders.search.rejection import Rejection
+from guiders.search.rejection_in_turn import RejectionInTurn
 from guiders.search.released import ReleasedChunkBeam
 from guiders.search.sample import Sample
 from guiders.search.soft_best_of_n import SoftBestOfN
@@ -39,6 +40,7 @@ __all__ = [
     "PhiDecoding",
     "Punctuation",
     "Rejection",
+    "RejectionInTurn",
     "ReleasedChunkBeam",
     "Sample",
     "Search",

@@ -15,14 +15,15 @@ from guiders.search.rejection import first_accepted
 
 @dataclass(frozen=True)
 class CARDS(Search):
-    """Of K segments the first that is accepted goes on, and the best where none is (CARDS; Li et al. 2024, "Cascade
+    """Of K segments the first that is accepted goes on, and the best where none is (CARDS; Li et al. 2025, "Cascade
     Reward Sampling for Efficient Decoding-Time Alignment", arXiv 2406.16306).
 
     A segment of `least` to `most` tokens ends before a token of which the base's entropy is at least `threshold` nats.
     After t of T tokens it is accepted with probability ``min(1, exp((r − τ)/β))``, ``τ = min(r*, r₀ + t (r* − r₀)/T)``.
     The authors draw segments one after the other, and stop at the one that is accepted; here all K are drawn side by
-    side: the law is the same, and the passes are those of K. They take r₀ = (r(x) + r*) / 2, with the reward of the
-    prompt alone, which no value here gives.
+    side: the law is the same, and the passes are those of K, which are counted. (To draw in turn, the best segment so
+    far would have to wait while others are drawn, and no boundary holds back a row that is not over.) They take
+    r₀ = (r(x) + r*) / 2, with the reward of the prompt alone, which no value here gives.
 
     Args:
         successors: K. beta: β. target: r*. start: r₀; None: r*. threshold, least, most: see `Entropy`.

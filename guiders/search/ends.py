@@ -65,7 +65,7 @@ class Punctuation:
 @dataclass(frozen=True)
 class Entropy:
     """Before a token that the base is uncertain of: its distribution, at temperature 1, has an entropy of at least
-    `threshold` nats. With `least` to `most` tokens (CARDS, Li et al. 2024, arXiv 2406.16306).
+    `threshold` nats. With `least` to `most` tokens (CARDS, Li et al. 2025, arXiv 2406.16306).
 
     Raises:
         GuiderError: a threshold below 0, or no ``1 <= least <= most``.

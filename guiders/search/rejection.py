@@ -15,6 +15,9 @@ class Rejection(OneOfN):
     Without `most` the largest of the N values takes its place, as in statistical rejection sampling optimisation (Liu
     et al. 2024, arXiv 2309.06657): some draw is always accepted, and the law is biased, less so the larger N is.
 
+    All N are drawn, side by side, and counted. `RejectionInTurn` stops at the one that is accepted, which the largest
+    of N values does not allow.
+
     Args:
         n: N. beta: β. most: the largest value that a response can have, or None.
 

@@ -24,7 +24,7 @@ class SuffixRedraws(Search):
     without it, σ is not the chain's stationary law. The first two responses are independent draws, and need none.
 
     - QAlign (Faria et al. 2025, "Sample, Don't Search", arXiv 2504.03790): r a reward.
-    - Power sampling (Karan and Du 2025, "Reasoning with Sampling", arXiv 2510.14901): the target ``p^α`` is r = log p,
+    - Power sampling (Karan and Du 2026, "Reasoning with Sampling", arXiv 2510.14901): the target ``p^α`` is r = log p,
       that is `Likelihood` of the base, with β = 1/(α − 1), at sampling temperature 1. The guide `Implicit` of the base
       itself with weight α − 1 draws at temperature 1/α, as the authors do. (They grow the response by blocks.)
 

@@ -12,7 +12,7 @@ from guiders.token.protocol import TokenGuide
 
 @dataclass(frozen=True)
 class AAD(TokenGuide):
-    """``argmax log π⁺ − log π⁻`` over ``{v : π⁺(v) ≥ α max π⁺}`` (Berdoz et al. 2025, "Alignment-aware decoding").
+    """``argmax log π⁺ − log π⁻`` over ``{v : π⁺(v) ≥ α max π⁺}`` (Berdoz et al. 2026, "Alignment-aware decoding").
 
     One token has all probability, whatever the temperature, so that texts can't be scored. The base is what the
     divergence is measured from; give π⁺ as the base to decode with its prompt and end tokens.

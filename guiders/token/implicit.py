@@ -12,7 +12,7 @@ from guiders.token.protocol import TokenGuide
 
 @dataclass(frozen=True)
 class Implicit(TokenGuide):
-    """``log π_g = log_softmax(logits_π + w (log π⁺ − log π⁻))`` (Liu et al. 2024, eq. 5; EFT, Mitchell et al. 2023).
+    """``log π_g = log_softmax(logits_π + w (log π⁺ − log π⁻))`` (Liu et al. 2024, eq. 5; EFT, Mitchell et al. 2024).
 
     Args:
         tuned: π⁺. untuned: π⁻; None leaves it out, and ``π_g ∝ π π⁺^w`` (GenARM, Xu et al. 2025).

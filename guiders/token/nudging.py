@@ -19,7 +19,7 @@ SPACES = ("Ġ", "▁", "Ċ", "ĉ")  # a space, a newline and a tab as byte-level
 @dataclass(frozen=True)
 class Nudging(TokenGuide):
     """The guide's distribution where ``max p_base < γ`` and on to the end of the word that begins there, else the
-    base's (Fei et al. 2024, "Nudging", arXiv:2410.09300).
+    base's (Fei et al. 2025, "Nudging", arXiv:2410.09300).
 
     A word is over where the guide's likeliest next token begins another one; the authors' guide is greedy, and their
     words end at spaces. `Generation.notes` has the share of tokens that were nudged.

@@ -30,7 +30,7 @@ OF = ("response", "prompt", "text")
 class Likelihood(Value):
     """The log-likelihood of a text by a language model, in nats.
 
-    - ``of="response"``: log p(y|x). With the base itself and best-of-N this is sharpening (Huang et al. 2024, arXiv
+    - ``of="response"``: log p(y|x). With the base itself and best-of-N this is sharpening (Huang et al. 2025, arXiv
       2412.01951): the most likely of N draws, which tends to the mode.
     - ``of="prompt"``: log p(x | template with y), a time-reversed score (Varun et al. 2024, "Time-Reversal Provides
       Unsupervised Feedback to LLMs", arXiv 2412.02626).

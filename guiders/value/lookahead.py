@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Lookahead(Value):
     """The value of a response with what a policy goes on to write: ``agg_j V(y, τ_j)``, τ_j ~ policy (DeAL, Huang et
-    al. 2024, arXiv 2402.06147).
+    al. 2025, arXiv 2402.06147).
 
     A response that is over is not continued: its value is V's. The rollouts depend on the prompt, the response, the
     seed and the rollout's number alone.

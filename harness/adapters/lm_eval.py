@@ -20,6 +20,8 @@ from harness.config.prompt_step import PromptStep
 from harness.errors import UserError
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
     from guiders import LM, Guider, Sampling
 
 
@@ -115,7 +117,7 @@ class GuidedLM(PromptingLM):
         return getattr(self.guider.constraint, "field", None)
 
     @property
-    def tokenizer(self):
+    def tokenizer(self) -> "PreTrainedTokenizerBase | None":
         """The base's tokenizer; None while no request has needed the models, so that asking does not load them."""
         return None if self._guider is None else self._guider.base.tokenizer
 
@@ -181,7 +183,9 @@ class GuidedLM(PromptingLM):
             under_templates(self.guider.base, requests, lambda context: self.asked(context).prompt)
         )
 
-    def _loglikelihood_tokens(self, requests: list[tuple[Any, Any, list[int]]], **kwargs) -> list[tuple[float, bool]]:
+    def _loglikelihood_tokens(
+        self, requests: list[tuple[Any, Any, list[int]]], **kwargs: Any
+    ) -> list[tuple[float, bool]]:
         if self._prompt.template is not None:
             raise UserError("prompt: log-likelihoods are of the task's own text; set prompt=none, or ask for responses")
         found, truncated = log_likelihoods(self.guider, requests)

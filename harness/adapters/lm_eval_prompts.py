@@ -10,6 +10,8 @@ from harness.backends.protocol import Asked
 from harness.errors import UserError
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
     from guiders import LM
 
 
@@ -26,7 +28,7 @@ class PromptingLM(TemplateLM):
         """The base model, whose tokenizer and template are lm-eval's."""
 
     @property
-    def tokenizer(self):
+    def tokenizer(self) -> "PreTrainedTokenizerBase | None":
         """The base's tokenizer."""
         return self.base.tokenizer
 
@@ -47,7 +49,7 @@ class PromptingLM(TemplateLM):
         tokenizer = self.base.tokenizer
         return tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
 
-    def tok_encode(self, string: str, add_special_tokens: bool | None = None, **kwargs) -> list[int]:
+    def tok_encode(self, string: str, add_special_tokens: bool | None = None, **kwargs: Any) -> list[int]:
         """Token ids; a text that already starts with the token of `prefix_token_id` gets no second one."""
         tokenizer = self.base.tokenizer
         if add_special_tokens is None:

@@ -188,7 +188,7 @@ class LoadedTask:
         """
         from lm_eval import simple_evaluate
 
-        with _without_environment():
+        with without_environment():
             results = simple_evaluate(
                 model=model,
                 tasks=[self.task],
@@ -238,7 +238,7 @@ def _as_simple_evaluate_does(task: Any, num_fewshot: int | None) -> None:
 
 
 @contextmanager
-def _without_environment() -> Iterator[None]:
+def without_environment() -> Iterator[None]:
     """Spare lm-eval its questions to git and the system: half a second a call, and the manifest has the answers."""
     from lm_eval import evaluator
 

@@ -5,12 +5,13 @@ import math
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.adapters.lm_eval import GuidedLM
 from harness.adapters.lm_eval_scores import checking, number
+from harness.adapters.lm_eval_tasks import without_environment
 from harness.config.schema import Sweep
-from harness.config.task_file import revisions
+from harness.config.task_file import is_named_by_lm_eval, revisions
 from harness.errors import UserError
 from harness.models.pool import Pool
 from harness.records.rows import SignedLines, as_text
@@ -19,6 +20,9 @@ from harness.trials.trial import Setting
 from reports import tax
 from reports.errors import ReportError
 from reports.rows import place_of, signed
+
+if TYPE_CHECKING:
+    from lm_eval.tasks import TaskManager
 
 LIKELIHOOD = ("loglikelihood", "loglikelihood_rolling", "multiple_choice")
 
@@ -45,14 +49,22 @@ class Tax:
         try:
             try:
                 self._load(TaskManager(include_path=[*own, *more], include_defaults=False))
-            except KeyError:  # lm-eval's own tasks take some seconds to scan
+            except KeyError:  # lm-eval's own tasks take ten seconds to scan
+                self._refuse_unknown()
                 self._load(TaskManager(include_path=[*own, *more]))
         except KeyError as error:
             mend = "see `python -m harness lm_eval ls tasks`"
             raise UserError(f"task.names: lm-eval knows no task {error}; {mend}") from None
         self._check()
 
-    def _load(self, manager) -> None:
+    def _refuse_unknown(self) -> None:
+        """Raise KeyError for a name that neither these folders nor any file of lm-eval's tasks holds."""
+        for name in self.sweep.task.names:
+            known = name in self.manager.all_tasks or Path(name).exists() or is_named_by_lm_eval(name)
+            if not known:
+                raise KeyError(name)
+
+    def _load(self, manager: "TaskManager") -> None:
         self.manager = checking(manager)
         self.loaded = manager.load(list(self.sweep.task.names))["tasks"]
 
@@ -91,24 +103,26 @@ class Tax:
         guider = self.pool.guider(setting.config)
 
         info = {"guider": setting.method, "settings": setting.settings}
-        results = simple_evaluate(
-            model=GuidedLM.of(
-                lambda: guider,
-                sweep.sampling.model_dump(),
-                sweep.seeds[0],
-                info,
-                sweep.batch_tokens,
-                sweep.task.on_long_prompt,
-                sweep.prompt,
-            ),
-            tasks=list(sweep.task.names),
-            task_manager=self.manager,
-            num_fewshot=sweep.task.num_fewshot,
-            apply_chat_template=sweep.task.apply_chat_template,
-            system_instruction=sweep.task.system_instruction,
-            limit=limit,
-            log_samples=True,
+        model = GuidedLM.of(
+            lambda: guider,
+            sweep.sampling.model_dump(),
+            sweep.seeds[0],
+            info,
+            sweep.batch_tokens,
+            sweep.task.on_long_prompt,
+            sweep.prompt,
         )
+        with without_environment():
+            results = simple_evaluate(
+                model=model,
+                tasks=list(sweep.task.names),
+                task_manager=self.manager,
+                num_fewshot=sweep.task.num_fewshot,
+                apply_chat_template=sweep.task.apply_chat_template,
+                system_instruction=sweep.task.system_instruction,
+                limit=limit,
+                log_samples=True,
+            )
         rows = [row for name, samples in results["samples"].items() for row in self._documents(name, samples)]
         write_text(documents, as_text(documents, rows))
         kept = {

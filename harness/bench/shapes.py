@@ -10,7 +10,14 @@ import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
-from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, MistralConfig, PreTrainedTokenizerFast
+from transformers import (
+    AutoModelForCausalLM,
+    GPT2Config,
+    LlamaConfig,
+    MistralConfig,
+    PretrainedConfig,
+    PreTrainedTokenizerFast,
+)
 
 from guiders import LM
 from guiders.models.value_model import ValueModel
@@ -75,12 +82,12 @@ def made(
     return found
 
 
-def _causal(config, dtype: torch.dtype, device: torch.device) -> torch.nn.Module:
+def _causal(config: PretrainedConfig, dtype: torch.dtype, device: torch.device) -> torch.nn.Module:
     with device:
         return AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
 
 
-def _value(config, kind: str, dtype: torch.dtype, device: torch.device) -> ValueModel:
+def _value(config: PretrainedConfig, kind: str, dtype: torch.dtype, device: torch.device) -> ValueModel:
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:

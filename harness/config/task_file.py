@@ -52,7 +52,7 @@ def task_file(task: Task, split: str) -> TaskFile:
         raise UserError("task.name: not set; give task.name=NAME of an lm-eval task, or task.path=FILE.yaml")
     path = _find(name, Path(task.path).expanduser() if task.path else Path(tasks.__file__).parent, bool(task.path))
     if path is None:
-        if not _is_named_by_lm_eval(str(name)):
+        if not is_named_by_lm_eval(str(name)):
             raise UserError(
                 f"task.{'dev' if name == task.dev else 'name'}={name}: lm-eval knows no such task; "
                 "see `python -m harness lm_eval ls tasks`"
@@ -74,7 +74,7 @@ def task_file(task: Task, split: str) -> TaskFile:
 
 
 @lru_cache
-def _is_named_by_lm_eval(name: str) -> bool:
+def is_named_by_lm_eval(name: str) -> bool:
     """Whether any file of lm-eval's tasks holds a task's name. A second's work, where lm-eval's own index takes ten.
 
     Each of the index's names stands somewhere in these files; that one names a task, lm-eval says when it loads it.

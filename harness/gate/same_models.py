@@ -14,7 +14,7 @@ from harness.gate.accepted import read as read_accepted
 from harness.gate.figures import run_figures, setting_names
 from harness.gate.metrics import columns, directed, metrics, refuse_unmeasured
 from harness.records.run_folder import RunFolder
-from reports.gate.same_models import RecordDifference, Rows, SameModels, difference
+from reports.gate.same_models import RecordDifference, Rows, SameModels, record_difference
 from reports.gate.statistics import GateResult, compare, record
 from reports.run import Run, load_run
 
@@ -91,7 +91,7 @@ def _differences(before: Run, after: Run, split: str | None, accepted: list[Acce
         entries = [entry for entry in accepted if entry.covers(setting)]
         fields = {field for entry in entries for field in entry.differs}
         one, other = (side.get(setting, {}) for side in sides)
-        yield difference(setting, one, other, fields, [entry.reason for entry in entries])
+        yield record_difference(setting, one, other, fields, [entry.reason for entry in entries])
 
 
 def _rows(run: Run, split: str | None) -> Mapping[str, Rows]:

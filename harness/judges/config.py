@@ -89,14 +89,15 @@ class RewardSpec(Part):
     max_missing: Share
 
 
-SPECS: dict[str, type[OpenAISpec | ReplaySpec | RewardSpec]] = {
+JudgeSpec = OpenAISpec | ReplaySpec | RewardSpec
+SPECS: dict[str, type[JudgeSpec]] = {
     "openai": OpenAISpec,
     "replay": ReplaySpec,
     "reward": RewardSpec,
 }
 
 
-def judge_spec(config: dict | None) -> OpenAISpec | ReplaySpec | RewardSpec:
+def judge_spec(config: dict | None) -> JudgeSpec:
     """The checked configuration of a judge.
 
     Raises:
@@ -116,7 +117,7 @@ def judge_spec(config: dict | None) -> OpenAISpec | ReplaySpec | RewardSpec:
         raise UserError(f"judge.{error}") from None
 
 
-def check_ready(spec: OpenAISpec | ReplaySpec | RewardSpec) -> None:
+def check_ready(spec: JudgeSpec) -> None:
     """Hold a judge to what can be known before it is asked anything; no library is imported.
 
     Raises:
@@ -133,7 +134,7 @@ def check_ready(spec: OpenAISpec | ReplaySpec | RewardSpec) -> None:
         raise UserError(f"judge.answers={spec.answers}: no such file; record answers with judge=openai")
 
 
-def is_of(judge: str, spec: OpenAISpec | ReplaySpec | RewardSpec) -> bool:
+def is_of(judge: str, spec: JudgeSpec) -> bool:
     """Whether a judgement's ``judge`` is the configured one; told from its name, so that nothing is loaded."""
     if spec.name == "reward":
         return judge == f"reward:{spec.model}"
@@ -149,9 +150,7 @@ class Judge(Protocol):
         ...
 
 
-def build_judge(
-    spec: OpenAISpec | ReplaySpec | RewardSpec, task: str | None = None, rewards: "RewardModels | None" = None
-) -> Judge:
+def build_judge(spec: JudgeSpec, task: str | None = None, rewards: "RewardModels | None" = None) -> Judge:
     """The judge that a configuration describes.
 
     Args:

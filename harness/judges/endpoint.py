@@ -5,7 +5,7 @@ import email.utils
 import json
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, Self
 
 from harness.errors import UserError
@@ -136,7 +136,7 @@ class Endpoint:
         usage = answer.get("usage")
         return choices[0], usage if isinstance(usage, dict) else None
 
-    def _refused(self, status: int, error: Any, headers) -> NoReturn:
+    def _refused(self, status: int, error: Any, headers: Mapping[str, str]) -> NoReturn:
         """Raise what a server's error comes to.
 
         Args:
@@ -188,7 +188,7 @@ class _Retry(Exception):
         self.reason, self.wait_at_least = reason, wait_at_least
 
 
-def _retry_after(headers, now: Callable[[], float] = time.time) -> float:
+def _retry_after(headers: Mapping[str, str], now: Callable[[], float] = time.time) -> float:
     """Seconds to wait according to ``retry-after-ms`` or ``Retry-After`` (seconds or an HTTP date, RFC 9110)."""
     for name, unit in (("retry-after-ms", 1000), ("retry-after", 1)):
         value = headers.get(name)

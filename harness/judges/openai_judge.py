@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.judges.address import OPENAI, key_of
 from harness.judges.answers import Answers, request_hash
@@ -11,6 +12,9 @@ from harness.judges.cost import estimate, within_budget
 from harness.judges.endpoint import Endpoint, Failed
 from harness.progress import Display
 from harness.records.judgement import Judgement, Pair
+
+if TYPE_CHECKING:
+    from harness.adapters.annotators import Annotator, Question
 
 
 class OpenAIJudge:
@@ -114,7 +118,7 @@ class OpenAIJudge:
             written.put_nowait((row, stored))
             await stored
 
-    async def _answer(self, question, broken: "_Broken") -> dict:
+    async def _answer(self, question: "Question", broken: "_Broken") -> dict:
         from harness.adapters.annotators import UnparsableAnswer
 
         began = time.monotonic()
@@ -167,7 +171,14 @@ class _Broken:
             self.reason = f"{self._in_a_row} requests in a row failed, the last with {failure}"
 
 
-def judgements(annotator, judge: str, pairs, baseline: str, questions, rows) -> list[Judgement]:
+def judgements(
+    annotator: "Annotator",
+    judge: str,
+    pairs: Sequence[Pair],
+    baseline: str,
+    questions: "Sequence[Question]",
+    rows: Sequence[dict],
+) -> list[Judgement]:
     """The judgements of the pairs, from the answers' rows; a pair that was not asked is a tie of equal responses."""
     preferences: list[float | None] = [1.5] * len(pairs)
     reasons: list[str | None] = [None] * len(pairs)

@@ -13,9 +13,9 @@ from harness.config.compose import compose
 from harness.config.schema import Part, validated
 from harness.errors import UserError
 from harness.judges.answers import redact
-from harness.judges.config import build_judge, judge_spec
+from harness.judges.config import JudgeSpec, build_judge, judge_spec
 from harness.judges.outputs import paired, read_outputs
-from harness.records.judgement import TOO_MANY_MISSING, Pair, too_many_missing
+from harness.records.judgement import TOO_MANY_MISSING, Judgement, Pair, too_many_missing
 from harness.records.rows import as_text
 from harness.records.run_folder import RunFolder, write_text
 
@@ -99,7 +99,15 @@ def trial_name(generator: str) -> str:
     return re.sub(r"[^\w.-]|^\.+", "_", generator, flags=re.ASCII) or "outputs"
 
 
-def _record(run: RunFolder, generator: str, pairs, judgements, config, overrides: list[str], spec) -> dict:
+def _record(
+    run: RunFolder,
+    generator: str,
+    pairs: list[Pair],
+    judgements: list[Judgement],
+    config: JudgeRun,
+    overrides: list[str],
+    spec: JudgeSpec,
+) -> dict:
     """Write the outputs, the judgements, the summary and the manifest; the leaderboard's row."""
     from harness.judges.leaderboard import leaderboard_row
     from harness.records.manifest import Manifest

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from harness.config.compose import choices
 from harness.errors import UserError
@@ -75,7 +76,7 @@ def _default_axes() -> dict[str, list]:
     return composed_sweep([]).sweep.grid.model_dump()
 
 
-def _classes(node) -> list[type]:
+def _classes(node: Any) -> list[type]:
     """The classes of a part, in order, the outer before the inner."""
     if isinstance(node, list):
         return [one for item in node for one in _classes(item)]

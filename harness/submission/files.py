@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
@@ -12,7 +13,11 @@ from harness.errors import UserError
 from harness.judges.config import OpenAISpec, judge_spec
 from harness.judges.outputs import paired, read_outputs
 from harness.judges.replay import ReplayJudge
+from harness.records.judgement import Pair
 from harness.records.run_folder import RunFolder, write_text
+
+if TYPE_CHECKING:
+    from harness.submission.alpaca_eval import Entry
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 LINK = re.compile(r"https?://[^\s<>\"']+")
@@ -115,7 +120,7 @@ def _alpaca_eval(config: Submission, run: Path, trial: dict) -> dict[str, str]:
     }
 
 
-def _checked_row(entry, outputs_json: str, annotations_json: str) -> dict:
+def _checked_row(entry: "Entry", outputs_json: str, annotations_json: str) -> dict:
     """alpaca_eval's own row of the files, once it is the row that the judgements come to here.
 
     Raises:
@@ -148,7 +153,7 @@ def _checked_row(entry, outputs_json: str, annotations_json: str) -> dict:
     return theirs
 
 
-def _prompt_template(run: RunFolder, trial: str, pairs) -> str:
+def _prompt_template(run: RunFolder, trial: str, pairs: list[Pair]) -> str:
     """The prompts with their instruction taken out: what the model was given around it.
 
     Raises:
@@ -178,5 +183,5 @@ def _lm_eval(config: Submission, run: Path, trial: dict) -> dict[str, str]:
     }
 
 
-def _json(value) -> str:
+def _json(value: object) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

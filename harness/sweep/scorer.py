@@ -7,7 +7,7 @@ from pathlib import Path
 
 from harness.config.schema import Gold
 from harness.config.task_file import TaskFile
-from harness.judges.config import OpenAISpec, ReplaySpec, RewardSpec
+from harness.judges.config import JudgeSpec, RewardSpec
 from harness.models.pool import Resolver
 
 
@@ -17,7 +17,7 @@ def scorer(file: TaskFile, gold: Gold, resolver: Resolver) -> str:
     return _hash(file.revision, *model)
 
 
-def judged_by(spec: OpenAISpec | ReplaySpec | RewardSpec, resolver: Resolver) -> str | None:
+def judged_by(spec: JudgeSpec, resolver: Resolver) -> str | None:
     """The judge: a reward model's revision; of a language model the server, the model, the annotator and its prompt.
     None for one that compares scores: these are read again each time."""
     if isinstance(spec, RewardSpec):
@@ -32,5 +32,5 @@ def judged_by(spec: OpenAISpec | ReplaySpec | RewardSpec, resolver: Resolver) ->
     return _hash(spec.name, spec.base_url, spec.model, [file.name for file in files], prompts)
 
 
-def _hash(*parts) -> str:
+def _hash(*parts: object) -> str:
     return f"sha256:{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]}"

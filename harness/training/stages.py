@@ -130,10 +130,12 @@ class Trainer:
                 model, tokenizer, rows.train, beta=settings.beta, lora=lora(settings), **self.options("dpo", settings)
             )
             figures = held_out.preference(settings.beta * (ratios(model) - before))
+            more: dict[str, Any] = {}
             if settings.lora.rank:
                 _name_base(model, untuned, name)
                 figures |= _memory(model)
-            self.session.finish("dpo", _saves(model, tokenizer), figures, name)
+                more["save_embedding_layers"] = False  # no vocabulary grew; PEFT would look for the base, and warn
+            self.session.finish("dpo", _saves(model, tokenizer, **more), figures, name)
             return figures
 
         return self.once("dpo", train)
@@ -198,9 +200,9 @@ def lora(settings: config.SftStage | config.DpoStage) -> Lora | None:
     return Lora(rank=settings.lora.rank, alpha=settings.lora.alpha) if settings.lora.rank else None
 
 
-def _saves(model: Any, tokenizer: Any, method: str = "save_pretrained") -> Callable[[Path], None]:
+def _saves(model: Any, tokenizer: Any, method: str = "save_pretrained", **options: Any) -> Callable[[Path], None]:
     def save(folder: Path) -> None:
-        getattr(model, method)(folder)
+        getattr(model, method)(folder, **options)
         tokenizer.save_pretrained(folder)
 
     return save

@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+from collections.abc import Iterator
 from typing import Any, cast
 
 from omegaconf import OmegaConf
@@ -144,7 +145,7 @@ def _filled(config: dict, settings: dict, method: str) -> dict:
     return filled
 
 
-def _leaves(config: dict, prefix: str = ""):
+def _leaves(config: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in config.items():
         if isinstance(value, dict) and not is_model(value):
             yield from _leaves(value, f"{prefix}{name}.")

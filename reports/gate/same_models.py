@@ -85,7 +85,7 @@ class SameModels:
         return EXIT_CODES[self.verdict]
 
 
-def difference(
+def record_difference(
     setting: str, before: Rows, after: Rows, accepted: Collection[str] = (), meant: Sequence[str] = ()
 ) -> RecordDifference:
     """Compare the records of one setting in two runs.

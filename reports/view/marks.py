@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 
 from reports.answer import Answer
 from reports.bootstrap import Interval, Point
@@ -99,7 +100,7 @@ def hover(answer: Answer, row: Row, *names: str) -> str:
     return f"<b>{escape(row.setting.label)}</b><br>{row.split}, {row.n_prompts} prompts<br>{figures}"
 
 
-def layout(answer: Answer, x: str, y: str, **more) -> dict:
+def layout(answer: Answer, x: str, y: str, **more: Any) -> dict:
     titles = [{"title": {"text": escape(answer.heading(name))}} for name in (x, y)]
     return {"xaxis": {**titles[0], **more}, "yaxis": titles[1]}
 

@@ -3,13 +3,14 @@
 import json
 import pkgutil
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import jinja2
 
 from reports import summary
 from reports.answer import Answer
-from reports.bootstrap import Interval
+from reports.bootstrap import Interval, Point
 from reports.compare import Change
 from reports.gain_and_tax import GainAndTax
 from reports.naming import digits, figure_name
@@ -89,7 +90,7 @@ def facts(table: Table) -> list[tuple[str, str]]:
     return flat
 
 
-def _plain(value) -> str:
+def _plain(value: object) -> str:
     if isinstance(value, (list, tuple)) and all(isinstance(item, (str, int, float)) for item in value):
         return " ".join(map(str, value))
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
@@ -129,7 +130,7 @@ def _templates() -> jinja2.Environment:
     return environment
 
 
-def _whiskers(rows: list[Row], names: list[str]):
+def _whiskers(rows: list[Row], names: list[str]) -> Callable[[Row, str], Whisker | None]:
     """(row, figure name) -> Whisker on the column's own scale."""
     scale = {}
     for name in names:
@@ -143,15 +144,15 @@ def _whiskers(rows: list[Row], names: list[str]):
     return place
 
 
-def _gaps(differences: list):
+def _gaps(differences: Sequence[Interval]) -> Callable[[Interval], Whisker | None]:
     """Whiskers of differences on a scale that holds zero."""
     low = min([0.0, *(gap.low for gap in differences)])
     high = max([0.0, *(gap.high for gap in differences)])
     return lambda gap: _place(gap, low, high)
 
 
-def _place(figure, low: float, high: float) -> Whisker | None:
-    if figure is None or high <= low:
+def _place(figure: Interval | Point | None, low: float, high: float) -> Whisker | None:
+    if not isinstance(figure, Interval) or high <= low:
         return None
 
     def at(value: float) -> float:

@@ -26,7 +26,7 @@ from guiders.laws.oracle import naive_generate
 from guiders.token import GuideState, TokenGuide
 
 torch.set_num_threads(1)
-PROMPTS, SAMPLING = ["ab", "hello there", "q"], Sampling(max_new_tokens=11, seed=3, temperature=0.9)
+PROMPTS, SAMPLING = ["ab", "hello there", "q"], Sampling(max_new_tokens=8, seed=3, temperature=0.9)
 PAIR = (lm("llama", 3), lm("gpt2", 4))
 
 

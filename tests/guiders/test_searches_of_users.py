@@ -27,7 +27,7 @@ from guiders.decoding.decoder import Decoder
 from guiders.search import Entropy, Punctuation, Search, Selection, Tokens
 
 torch.set_num_threads(1)
-ASKED = ["ab", "hello there", "q", "a fox jumps", "de"]
+ASKED = ["ab", "hello there", "q", "a fox jumps"]
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def test_all_laws_hold(search, kind):
     if isinstance(search, Rejection) and kind in ("scalar", "text"):  # low values: at 0.5 a token is drawn 100 times
         search = replace(search, beta=2.0)
     guider = guider_of(search, scored=scored)
-    laws.check(guider, ASKED, Sampling(max_new_tokens=11, seed=2))
+    laws.check(guider, ASKED, Sampling(max_new_tokens=9, seed=2))
 
 
 @pytest.mark.parametrize("search", SEARCHES, ids=lambda search: type(search).__name__)

@@ -1,14 +1,11 @@
 """Tiny random models with a real tokenizer, made on the spot, and the command line that runs them."""
 
-import os
 import subprocess
-import sys
 from pathlib import Path
 
+import forked
 import pytest
 from tiny_sweep import make_models, options
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="session")
@@ -25,24 +22,9 @@ def tiny(tiny_models) -> list[str]:
 
 @pytest.fixture(scope="session")
 def command_line():
-    """Run ``python -m harness`` in a folder of its own: (arguments, folder) -> CompletedProcess."""
+    """Run the command line in a process and a folder of its own: (arguments, folder) -> CompletedProcess."""
 
-    def run(arguments: list[str], folder: Path, **more) -> subprocess.CompletedProcess:
-        environment = {
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "OMP_NUM_THREADS": "1",
-            "HF_HUB_OFFLINE": "1",
-            "HARNESS_CACHE": str(folder / "cache"),
-        }
-        return subprocess.run(
-            [sys.executable, "-m", "harness", *arguments],
-            cwd=folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=280,
-            **more,
-        )
+    def run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess:
+        return forked.run(arguments, folder, OMP_NUM_THREADS="1", HARNESS_CACHE=str(folder / "cache"))
 
     return run

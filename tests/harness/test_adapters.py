@@ -10,6 +10,7 @@ from lm_eval.tasks import TaskManager
 
 from harness.adapters.lm_eval import GuidedLM, register
 from harness.adapters.lm_eval_cli import named_tasks
+from harness.adapters.lm_eval_tasks import without_environment
 from harness.config.compose import compose
 from harness.config.schema import Sweep, validated
 from harness.errors import UserError
@@ -151,18 +152,19 @@ def test_lm_evals_seed_reaches_the_sampler(form, arguments, tmp_path):
 
     def texts(seed: int, **more) -> tuple[str, ...]:
         given = {**arguments, "guider": "base", "sampling.max_new_tokens": 12, **more}
-        results = simple_evaluate(
-            model="ivg",
-            model_args=given if form is dict else ",".join(f"{name}={value}" for name, value in given.items()),
-            tasks=["reviews"],
-            task_manager=TaskManager(include_path=tasks.__path__[0], include_defaults=False),
-            limit=2,
-            bootstrap_iters=0,
-            random_seed=seed,
-            numpy_random_seed=seed,
-            torch_random_seed=seed,
-            fewshot_random_seed=seed,
-        )
+        with without_environment():
+            results = simple_evaluate(
+                model="ivg",
+                model_args=given if form is dict else ",".join(f"{name}={value}" for name, value in given.items()),
+                tasks=["reviews"],
+                task_manager=TaskManager(include_path=tasks.__path__[0], include_defaults=False),
+                limit=2,
+                bootstrap_iters=0,
+                random_seed=seed,
+                numpy_random_seed=seed,
+                torch_random_seed=seed,
+                fewshot_random_seed=seed,
+            )
         return tuple(sample["resps"][0][0] for sample in results["samples"]["reviews"])
 
     register()

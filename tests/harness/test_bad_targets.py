@@ -4,7 +4,7 @@ import pytest
 from lm_eval.tasks import TaskManager
 
 from harness.cli import main
-from harness.config.task_file import _is_named_by_lm_eval
+from harness.config.task_file import is_named_by_lm_eval
 from harness.errors import UserError
 from harness.models.located import located
 
@@ -51,8 +51,8 @@ def test_no_task_of_lm_evals_is_refused():
     names = TaskManager().all_tasks
     assert len(names) > 10_000
     some = names[:: len(names) // 4]  # a name that stands in the last of 15,000 files takes a second
-    assert all(map(_is_named_by_lm_eval, some))
-    assert not _is_named_by_lm_eval("no_such_task")
+    assert all(map(is_named_by_lm_eval, some))
+    assert not is_named_by_lm_eval("no_such_task")
 
 
 @pytest.mark.parametrize("guider", ["cd_fudge", "vas"])

@@ -40,15 +40,20 @@ def hashes(folders):
 
 
 def test_two_builds_have_equal_weights_and_the_second_call_builds_nothing(tmp_path, monkeypatch):
+    """One of them by a script, which runs once, beside folders that bear the packages' names."""
     stages = set()
     one = embedded.build(tmp_path / "one", lambda stage, *_: stages.add(stage), TINY)
-    monkeypatch.chdir(tmp_path)  # beside folders that bear the packages' names
     for name in ("guiders", "tasks"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "__init__.py").write_text("raise SystemExit('the working directory shadows the package')")
-    two = embedded.build(tmp_path / "two", quiet, TINY)
+        (tmp_path / "beside" / name).mkdir(parents=True)
+        (tmp_path / "beside" / name / "__init__.py").write_text(
+            "raise SystemExit('the working directory shadows the package')"
+        )
+    said, _ = script(tmp_path, 16, tmp_path / "beside").communicate()
+    assert said.count("the script ran") == 1
+    assert "tuned" in said
+    (two,) = (tmp_path / "cache").glob("embedded-*/digest.json")
     assert stages == set(embedded.NAMES) == set(one)
-    assert hashes(one) == hashes(two)
+    assert hashes(one) == hashes({name: two.parent / folder.name for name, folder in one.items()})
     assert len(set(hashes(one).values())) == 4
     stages.clear()
     assert embedded.build(tmp_path / "one", lambda stage, *_: stages.add(stage), TINY) == one
@@ -132,20 +137,14 @@ embedded.build(FOLDER, lambda *event: print(*event, flush=True), recipe)
 """
 
 
-def script(tmp_path, rows: int) -> subprocess.Popen:
-    """A user's script, without a guard for its main module, that builds the models."""
-    recipe = repr(replace(TINY, base_rows=rows, guide_rows=rows, sft=Schedule(epochs=rows // 16)))
+def script(tmp_path, rows: int, folder: Path | None = None) -> subprocess.Popen:
+    """A user's script, without a guard for its main module, that builds the models; started in a folder."""
+    many = replace(TINY, base_rows=rows, guide_rows=rows, sft=Schedule(epochs=rows // 16))
+    recipe = repr(TINY if rows == TINY.base_rows else many)
     file = tmp_path / "script.py"
     file.write_text(SCRIPT.replace(repr(TINY), recipe).replace("FOLDER", repr(str(tmp_path / "cache"))))
     environment = os.environ | {"PYTHONPATH": str(Path(embedded.__file__).parents[2])}
-    return subprocess.Popen([sys.executable, str(file)], stdout=subprocess.PIPE, text=True, env=environment)
-
-
-def test_a_script_without_a_guard_for_its_main_module_builds_the_models_and_runs_once(tmp_path):
-    said, _ = script(tmp_path, 16).communicate()
-    assert said.count("the script ran") == 1
-    assert "tuned" in said
-    assert (next((tmp_path / "cache").glob("embedded-*/digest.json"))).is_file()
+    return subprocess.Popen([sys.executable, str(file)], stdout=subprocess.PIPE, text=True, env=environment, cwd=folder)
 
 
 def descendants(process: int) -> set[int]:

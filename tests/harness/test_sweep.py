@@ -3,12 +3,12 @@
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import forked
 import pytest
 from scripted_server import ScriptedServer, preference_for, refusal
 
@@ -116,20 +116,16 @@ def test_the_second_run_generates_nothing_and_imports_neither_torch_nor_lm_eval(
 
 
 def test_a_killed_sweep_goes_on_where_it_was_and_ends_in_the_same_files(tiny, finished, command_line, tmp_path):
-    command = [sys.executable, "-m", "harness", "sweep", *tiny]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     run = tmp_path / "runs/tiny"
     reached = []
     for wanted in (3, 17):  # samples on disk when the process is killed
-        process = subprocess.Popen(
-            command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        process = forked.start(["sweep", *tiny], tmp_path)
         try:
-            while samples(run) < wanted and process.poll() is None:
+            while samples(run) < wanted and process.is_alive():
                 time.sleep(0.002)
         finally:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
+            process.kill()
+            process.join()
         reached.append(samples(run))
         tear_last_line(run)
     assert reached[0] < reached[1] < sum(len(found) for found in rows(finished, "records").values())

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from harness.adapters.lm_eval_tasks import without_environment
 from harness.cli import main
 from harness.records.rows import SignedLines
 
@@ -83,7 +84,8 @@ def test_the_unguided_scores_are_lm_evals_own_of_the_base(arguments, tmp_path, t
     (row,) = json.loads((tmp_path / "runs" / "tax" / "report" / "tax.json").read_text())
     manager = TaskManager(include_path=str(tmp_path / "tasks"), include_defaults=False)
     model = HFLM(pretrained=tiny_models["base"], device="cpu")
-    theirs = simple_evaluate(model=model, tasks=["tiny_choose"], task_manager=manager, log_samples=True)
+    with without_environment():
+        theirs = simple_evaluate(model=model, tasks=["tiny_choose"], task_manager=manager, log_samples=True)
     assert row["unguided"] == theirs["results"]["tiny_choose"]["acc,none"]
     (file,) = (tmp_path / "runs" / "tax" / "tax").glob("base-*.jsonl")
     assert list(SignedLines(file)) == [

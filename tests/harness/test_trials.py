@@ -27,6 +27,11 @@ def jobs(overrides: list[str]):
     return Plan(sweep, settings, Resolver(), RunFolder("nowhere"), Manifest(Path("nowhere.json"))).dev
 
 
+@pytest.fixture(scope="module")
+def usual(tiny) -> set[str]:
+    return ids(tiny)
+
+
 def points(overrides: list[str]) -> list[tuple[str, dict]]:
     composed = compose("sweep", overrides)
     found = settings_of(validated(Sweep, composed.config), composed.guider_overrides)
@@ -47,8 +52,8 @@ def points(overrides: list[str]) -> list[tuple[str, dict]]:
         "model.base.quantization_config=null",
     ],
 )
-def test_what_does_not_decide_the_outputs_is_not_in_the_id(same, tiny):
-    assert ids([*tiny, same]) == ids(tiny)
+def test_what_does_not_decide_the_outputs_is_not_in_the_id(same, tiny, usual):
+    assert ids([*tiny, same]) == usual
 
 
 def test_where_a_model_lies_is_not_in_the_id_but_what_it_is(tiny, tiny_models, tmp_path):
@@ -76,8 +81,8 @@ def test_where_a_model_lies_is_not_in_the_id_but_what_it_is(tiny, tiny_models, t
         "model.base.dtype=bfloat16",
     ],
 )
-def test_what_decides_the_outputs_is_in_the_id(different, tiny):
-    assert not ids([*tiny, different]) & ids(tiny)
+def test_what_decides_the_outputs_is_in_the_id(different, tiny, usual):
+    assert not ids([*tiny, different]) & usual
 
 
 def test_a_file_that_a_guide_reads_counts_by_content(tiny, tmp_path):

@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from reports.gate.same_models import SameModels, difference, differing
+from reports.gate.same_models import SameModels, differing, record_difference
 from reports.gate.statistics import Metric, compare
 from reports.gate.verdict import same_models_junit, same_models_markdown
 
@@ -27,7 +27,7 @@ def result(one, figures=None, share=0.05) -> SameModels:
 
 
 def test_times_and_new_fields_are_no_difference():
-    one = difference("s", rows(), rows(seconds=(0, 9.0), passes=(0, 3)))
+    one = record_difference("s", rows(), rows(seconds=(0, 9.0), passes=(0, 3)))
     assert (one.records, one.differ, one.rounding, one.lost, one.added) == (N, 0, 0, 0, 0)
     assert result(one).exit_code == 0
 
@@ -56,25 +56,27 @@ def test_rounding_moves_numbers_a_little_and_counts_and_texts_not_at_all(before,
 def test_a_field_that_is_gone_and_records_that_are_lost_are_differences():
     assert differing({"kl": 1.0}, {}) == ({"kl"}, set())
     some = dict(list(rows().items())[:-1])
-    one = difference("s", rows(), some)
+    one = record_difference("s", rows(), some)
     assert (one.lost, result(one).verdict, result(one).exit_code) == (1, "changed", 5)
-    assert result(difference("s", some, rows())).verdict == "pass"
-    assert result(difference("s", rows(), some, ["records"])).verdict == "pass"
+    assert result(record_difference("s", some, rows())).verdict == "pass"
+    assert result(record_difference("s", rows(), some, ["records"])).verdict == "pass"
 
 
 @pytest.mark.parametrize(("differ", "verdict"), [(1, "pass"), (2, "pass"), (3, "changed"), (N, "changed")])
 def test_a_share_of_the_records_may_differ(differ, verdict):
-    one = difference("s", rows(), rows(response=(N - differ, "other")))
+    one = record_difference("s", rows(), rows(response=(N - differ, "other")))
     assert (one.differ, one.fields, one.first) == (differ, {"response": differ}, ("test", 0, f"p{N - differ}"))
     assert result(one).verdict == verdict
 
 
 def test_what_is_accepted_does_not_count_and_only_that():
     after = rows(response=(0, "other"), kl=(0, 9.0))
-    assert result(difference("s", rows(), after)).verdict == "changed"
-    assert result(difference("s", rows(), after, ["kl"])).verdict == "changed"
-    assert result(difference("s", rows(), after, ["response"])).verdict == "pass"  # the rest follows from the text
-    assert result(difference("s", rows(), rows(kl=(0, 9.0)), ["response"])).verdict == "changed"
+    assert result(record_difference("s", rows(), after)).verdict == "changed"
+    assert result(record_difference("s", rows(), after, ["kl"])).verdict == "changed"
+    assert (
+        result(record_difference("s", rows(), after, ["response"])).verdict == "pass"
+    )  # the rest follows from the text
+    assert result(record_difference("s", rows(), rows(kl=(0, 9.0)), ["response"])).verdict == "changed"
 
 
 def figures(loss: float, wide: bool):
@@ -106,23 +108,23 @@ def figures(loss: float, wide: bool):
     ],
 )
 def test_the_figures_of_what_differs_are_held_too(loss, wide, differ, accepted, verdict):
-    one = difference("s", rows(), rows(response=(N - differ, "other")), accepted)
+    one = record_difference("s", rows(), rows(response=(N - differ, "other")), accepted)
     found = result(one, figures(loss, wide))
     assert found.verdict == verdict
     assert found.exit_code == {"pass": 0, "regression": 1, "inconclusive": 4, "changed": 5}[verdict]
 
 
 def test_figures_of_a_setting_that_is_the_same_are_not_shown():
-    assert result(difference("s", rows(), rows()), figures(0.5, False)).rows == ()
+    assert result(record_difference("s", rows(), rows()), figures(0.5, False)).rows == ()
 
 
 def test_the_table_names_what_differs_and_is_harmless():
     hostile = "</td><script>|x|\n`[a](b)`\x1b[31m\u202e\x00]]>&"
-    one = difference(hostile, rows(), rows(**{"response": (0, "other"), hostile: (0, 1)}), ["kl"], [hostile])
+    one = record_difference(hostile, rows(), rows(**{"response": (0, "other"), hostile: (0, 1)}), ["kl"], [hostile])
     changed = rows()
     changed["test", 0, "p7"]["kl"] = 3.0
     text = same_models_markdown(result(one), hostile) + same_models_markdown(
-        result(difference("s", rows(), changed)), "b"
+        result(record_difference("s", rows(), changed)), "b"
     )
     assert not {"<", ">", "\x1b", "\u202e", "\x00"} & set(text)
     assert "| s | 40 | 1 | 0 | 0 | 0 | kl 1 | test, seed 0, prompt p7 |" in text

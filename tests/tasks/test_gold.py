@@ -145,7 +145,7 @@ def test_reward_of_sentences_computed_by_hand():
 def test_a_reward_of_r_means_positive_with_probability_sigmoid_r_for_whole_and_for_torn_texts():
     rng = random.Random(1)
     bins = defaultdict(list)
-    for _ in range(20_000):
+    for _ in range(8_000):
         review = grammar.sample_review(rng)
         text = review.text[: rng.randint(len(review.prompt), len(review.text))]
         reward = gold.gold_reward(text)
