@@ -37,7 +37,11 @@ class Trace:
         ranks: torch.Tensor,
     ) -> None:
         """Record one boundary, before the beam is updated."""
-        responses, kept = chunk.responses(), selection.rows.tolist()
+        kept, drawn = selection.rows.tolist(), chunk.tokens.flatten(1, 2).tolist()
+        held = [
+            [tokens[:length] for tokens, length in zip(*one, strict=True)]
+            for one in zip(beam.tokens.tolist(), beam.lengths.tolist(), strict=True)
+        ]
         values, ended = boundary.values.tolist(), chunk.ended.flatten(1).tolist()
         counts, valid = chunk.counts.flatten(1).tolist(), boundary.valid.tolist()
         lengths = (boundary.lengths.gather(1, selection.rows) if selection.kept is None else selection.kept).tolist()
@@ -51,9 +55,8 @@ class Trace:
             ranks_before = request.trace[-1]["ranks"] if request.trace else nothing
             steps = (request.trace[-1]["step"] if request.trace else 0) + chunk.tokens.shape[-1]
             step: dict = {"step": steps, "hypotheses": [], "changed": [], "ranks": []}
-            shown = range(len(responses[slot])) if len(responses[slot]) <= MOST else kept[slot]
-            for row in shown:
-                tokens = responses[slot][row]
+            for row in range(len(drawn[slot])) if len(drawn[slot]) <= MOST else kept[slot]:
+                tokens = held[slot][row // successors] + drawn[slot][row][: counts[slot][row]]
                 if valid[slot][row]:
                     step["hypotheses"].append(
                         {
@@ -64,7 +67,7 @@ class Trace:
                         }
                     )
             for row, length in zip(kept[slot], lengths[slot], strict=True):
-                new, start = counts[slot][row], len(responses[slot][row]) - counts[slot][row]
+                new, start = counts[slot][row], len(held[slot][row // successors])
                 marks = [start + j for j in range(new) if marked[slot][row][j]]
                 marks = [place for place in (*before[row // successors], *marks) if place < length]
                 step["changed"].append(marks)
