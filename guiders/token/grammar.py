@@ -150,7 +150,10 @@ def _compiled(kind: str, text: str, whitespace: bool, base: LM) -> Any:
     """llguidance's matcher at the beginning; it says itself whether the text does not parse."""
     matcher, tokenizer = _library().LLMatcher, _tokenizer(base.tokenizer)
     if kind == "json_schema":
-        compiled = matcher.grammar_from_json_schema(text, {} if whitespace else {"whitespace_flexible": False})
+        options = {} if whitespace or text in ("true", "false") else {"whitespace_flexible": False}
+        compiled = matcher.grammar_from_json_schema(
+            text, options or None
+        )  # which a schema that is no object has none of
     elif kind == "regex":
         compiled = matcher.grammar_from_regex(text)
     else:

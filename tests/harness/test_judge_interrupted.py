@@ -13,7 +13,8 @@ from scripted_server import ScriptedServer, refusal
 from test_judge_openai import PAIRS, judge, key, prefers_the_model  # noqa: F401
 
 PROGRAM = (
-    "import json, sys; from pathlib import Path\n"
+    "import json, signal, sys; from pathlib import Path\n"
+    "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # which a job in the background ignores
     "from harness.records.judgement import Pair; from harness.judges.openai_judge import OpenAIJudge\n"
     "pairs = [Pair(*row) for row in json.loads(sys.argv[2])]\n"
     "OpenAIJudge(model='judge-1', base_url=sys.argv[1], in_flight=1).judge(pairs, 'base', Path(sys.argv[3]))\n"
