@@ -19,6 +19,7 @@ VARIES = (
     "date",
     "wall_seconds",
     "command",
+    "decoded_by",
 )  # from run to run, or with the folder
 TAX = """
 task: {name}

@@ -31,6 +31,20 @@ class TaskPrompts:
     gen_kwargs: dict
 
 
+@contextmanager
+def _heard() -> Iterator[list[str]]:
+    """What lm-eval logs as an error, in place of lines of its own on standard error."""
+    said: list[str] = []
+    handler = logging.Handler(logging.ERROR)
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("lm_eval")
+    logger.addHandler(handler)
+    try:
+        yield said
+    finally:
+        logger.removeHandler(handler)
+
+
 class LoadedTask:
     """An lm-eval task, ready to be evaluated again and again.
 
@@ -50,8 +64,13 @@ class LoadedTask:
         manager = TaskManager(include_defaults=file.path is None, metadata={"data": data} if data else None)
         self.manager = checking(manager)
         try:
-            loaded = self.manager.load([_spec(file)])["tasks"]
-        except KeyError:
+            with _heard() as said:
+                loaded = self.manager.load([_spec(file)])["tasks"]
+        except KeyError as error:
+            if file.path is not None:
+                raise UserError(
+                    f"task={file.path}: lm-eval cannot build it: {' '.join([*said, str(error)][:1])}; correct it there"
+                ) from None
             raise UserError(
                 f"task.name={file.name}: lm-eval knows no such task; see `python -m harness lm_eval ls tasks`"
             ) from None

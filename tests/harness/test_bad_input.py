@@ -193,6 +193,7 @@ def own_task(folder: Path, rows: list[str], task: str = TASK) -> Path:
         (['{"question": "a\\ud83d\\ude00"}', '{"question": "a\\ud83d"}'], TASK, "rows.jsonl:2"),
         ([], "task: mine\n  dataset_path: [json\n", "mine.yaml:"),
         ([], "- a list\n", "mine.yaml:1"),
+        (['{"question": "a"}'] * 2, TASK.replace("bypass", "no_such_metric"), "no_such_metric"),
         ([], TASK.replace("rows.jsonl", "row.jsonl"), "row.jsonl"),
         ([], "dataset_path: json\n", "mine.yaml"),
     ],
