@@ -53,7 +53,7 @@ def _frontier(
         return None
     crowded = len(methods) > MOST_NAMED
     data = scatter(rows, *axes, answer, methods, lines=right is None)
-    if right is not None and (line := front(rows, *axes, answer, right)):
+    if right is not None and (line := front(rows, *axes, answer, right, named=crowded)):
         data = [*line, *(faded(data, line[0]) if crowded else data)]
         reading += " The stepped line joins the chosen settings that no other one beats on both axes."
         reading += " Of so many methods, the chosen settings alone are drawn, the others faint." if crowded else ""

@@ -25,9 +25,9 @@ def undominated(points: Sequence[tuple[float, float]], right: bool, up: bool) ->
     return sorted(found, key=lambda place: points[place][0])
 
 
-def front(rows: list[Row], x: str, y: str, answer: Answer, right: bool) -> list[dict]:
-    """A line along the undominated settings on the reported prompts, each with its method's name; none where there are
-    fewer than three settings, or where neither way of `y` is better."""
+def front(rows: list[Row], x: str, y: str, answer: Answer, right: bool, named: bool) -> list[dict]:
+    """A line along the undominated settings on the reported prompts, each with its method's name if `named`; none where
+    there are fewer than three settings, or where neither way of `y` is better."""
     mine, way = [row for row in rows if row.split == answer.reported_on], answer.directions.of(y)
     if len(mine) < 3 or way is None:
         return []
@@ -36,7 +36,8 @@ def front(rows: list[Row], x: str, y: str, answer: Answer, right: bool) -> list[
     return [
         {
             "type": "scatter",
-            "mode": "lines+text",
+            "mode": "lines+text" if named else "lines",
+            "cliponaxis": False,
             "name": "undominated",
             "x": [points[place][0] for place in places],
             "y": [points[place][1] for place in places],

@@ -58,6 +58,7 @@ def test_figures_are_valid_plotly_figures_and_methods_differ_by_symbol(run):
     kl = next(figure for figure in made if figure.id == "kl")
     (line, *marked) = kl.plot["data"]
     assert line["meta"] == {"front": True}
+    assert line["mode"] == "lines"  # a legend names the methods, where they are few
     assert {name.strip() for name in line["text"]} <= {trace["name"] for trace in marked}
     symbols = {}
     for trace in marked:
